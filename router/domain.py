@@ -1,0 +1,339 @@
+"""The nouns of thinktwice. Frozen values and closed enums; the verbs are functions in the modules beside.
+
+The string values of the enums are the contract of DESIGN section 2: they travel unchanged into responses, metric labels
+and the group log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+MAX_SAMPLES = 5  # DESIGN section 2: `verification.samples.max` is at most 5
+
+
+class Outcome(StrEnum):
+    """What one check says of one candidate. `ERROR` and `TIMEOUT` are ours: neither a pass nor a fail."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    SKIPPED = "skipped"
+
+
+class CheckClass(StrEnum):
+    """How much a check's pass proves. Only a decisive pass can make an answer `verified`."""
+
+    DECISIVE = "decisive"
+    PROCESS = "process"
+    SOFT = "soft"
+    VETO = "veto"
+
+
+class Status(StrEnum):
+    """What the gateway claims of the answer it returns."""
+
+    VERIFIED = "verified"
+    CONSENSUS = "consensus"
+    UNVERIFIED = "unverified"
+    FAILED = "failed"
+
+
+class Reason(StrEnum):
+    """Why the status is what it is."""
+
+    DECISIVE_PASS = "decisive_pass"
+    MAJORITY = "majority"
+    NO_ORACLE = "no_oracle"
+    TIE = "tie"
+    VERIFIER_TIMEOUT = "verifier_timeout"
+    VERIFIER_ERROR = "verifier_error"
+    ALL_FAILED = "all_failed"
+    VETO = "veto"
+    TRUNCATED = "truncated"
+    BUDGET = "budget"
+    DEADLINE = "deadline"
+
+
+class Route(StrEnum):
+    """The way a request took."""
+
+    CACHE = "cache"
+    SINGLE = "single"
+    VOTE = "vote"
+
+
+class Stopped(StrEnum):
+    """What ended the sampling."""
+
+    SINGLE = "single"
+    DECISIVE = "decisive"
+    QUORUM = "quorum"
+    HOPELESS = "hopeless"
+    CAP = "cap"
+    DEADLINE = "deadline"
+    BUDGET = "budget"
+    SHED = "shed"
+
+
+class OnFailure(StrEnum):
+    """What the client wants instead of an answer that did not verify."""
+
+    RETURN = "return"
+    REFUSE = "refuse"
+    ERROR = "error"
+
+
+class Effort(StrEnum):
+    """OpenAI's `reasoning_effort`, read as an allowance of samples."""
+
+    NONE = "none"
+    MINIMAL = "minimal"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    XHIGH = "xhigh"
+
+    @property
+    def single_sample(self) -> bool:
+        """Whether this effort allows one sample only."""
+        return self in (Effort.NONE, Effort.MINIMAL, Effort.LOW)
+
+    @property
+    def full_allowance(self) -> bool:
+        """Whether this effort votes with all the samples allowed."""
+        return self in (Effort.HIGH, Effort.XHIGH)
+
+
+class Purpose(StrEnum):
+    """What the traffic is for; only `PROD`, `AUDIT` and `REPLAY` rows may ever train."""
+
+    PROD = "prod"
+    AUDIT = "audit"
+    EVAL = "eval"
+    REPLAY = "replay"
+
+
+class TaskKind(StrEnum):
+    """The shape of the expected answer, as far as two answers can be compared."""
+
+    NUMBER = "number"
+    CHOICE = "choice"
+    SHORT = "short"
+    JSON = "json"
+    OPEN = "open"
+
+    @property
+    def comparable(self) -> bool:
+        """Whether two answers of this kind can be told equal or different."""
+        return self is not TaskKind.OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Sampling settings of one draw; `None` leaves a setting to the engine's default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """The settings that are set, under their names in the engine's API."""
+        return {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model is asked: the messages and every engine field that shapes its answer, sampling apart."""
+
+    messages: tuple[Mapping[str, Any], ...]
+    options: Mapping[str, Any] = field(default_factory=dict)  # tools, response_format, stop, logit_bias, ...
+    sampling: Sampling = Sampling()
+
+    @property
+    def last_user_text(self) -> str:
+        """The text of the last user message, the parts of a multi-part content joined; empty when there is none."""
+        for message in reversed(self.messages):
+            if message.get("role") == "user":
+                return content_text(message.get("content"))
+        return ""
+
+
+def content_text(content: Any) -> str:
+    """The text of an OpenAI message content: a string, or the text parts of a list joined by newlines."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list | tuple):
+        return "\n".join(part["text"] for part in content if isinstance(part, Mapping) and "text" in part)
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSpec:
+    """One admitted check of a request. `params` holds the fields of its type, already validated."""
+
+    id: str
+    type: str
+    klass: CheckClass
+    version: str
+    required: bool
+    weight: float
+    timeout_s: float
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationSpec:
+    """What the request, its profile and its response format ask of the answer, merged and bounded."""
+
+    checks: tuple[CheckSpec, ...] = ()
+    min_samples: int = 1
+    max_samples: int = MAX_SAMPLES
+    samples_given: bool = False  # the client or the profile set the bounds: they beat `reasoning_effort`
+    on_failure: OnFailure = OnFailure.RETURN
+    profile: str | None = None
+
+    @property
+    def has_oracle(self) -> bool:
+        """Whether a decisive check can tell a right answer from a wrong one."""
+        return any(check.klass is CheckClass.DECISIVE for check in self.checks)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One check's word on one candidate. `score` is in [0, 1] and `None` unless the check completed."""
+
+    id: str
+    type: str
+    klass: CheckClass
+    outcome: Outcome
+    score: float | None
+    ms: float
+    version: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The weighted composite of one candidate's checks (`router.verify.composite`)."""
+
+    outcome: Outcome  # PASS: every required check passed; ERROR or TIMEOUT: one of them did not complete
+    score: float | None
+    decisive_passes: int
+    decisive_completed: bool  # at least one decisive check, and each of them ended in pass or fail
+
+    @property
+    def verified(self) -> bool:
+        """Whether the candidate passed every required check and at least one decisive one."""
+        return self.outcome is Outcome.PASS and self.decisive_passes > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One completion, as the engine returned it. Ids and logprobs are the engine's own, never re-encoded."""
+
+    index: int  # launch order within the group, from 0
+    message: Mapping[str, Any]
+    finish_reason: str | None  # None: cut off before its end
+    sampling: Sampling
+    model: str
+    stop_reason: int | str | None = None
+    token_ids: tuple[int, ...] | None = None
+    logprobs: tuple[float | None, ...] | None = None  # natural log, of the sampled tokens
+    raw_logprobs: Mapping[str, Any] | None = None  # the engine's logprobs object, for a client that asked for it
+
+    @property
+    def text(self) -> str:
+        """The text that checks read: the message's content, without the reasoning."""
+        return content_text(self.message.get("content"))
+
+    @property
+    def completed(self) -> bool:
+        """Whether the engine ended it (a cancelled sample is censored, not wrong)."""
+        return self.finish_reason is not None
+
+    @property
+    def mean_logprob(self) -> float | None:
+        """Mean log-probability per token, in nats."""
+        known = [value for value in self.logprobs or () if value is not None]
+        return sum(known) / len(known) if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A sample with what was found about it."""
+
+    sample: Sample
+    answer_key: str | None  # canonical answer for the vote; None does not vote
+    checks: tuple[CheckResult, ...]
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class RouteDecision:
+    """One sample or a vote, and why; logged with the group."""
+
+    route: Route
+    difficulty: float  # in [0, 1]
+    task: TaskKind
+    reason: str
+    propensity: float  # probability, before the draw, that this prompt was given a full group
+    audit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token counts of a request over all its samples."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached_prompt: int = 0
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(
+            self.prompt + other.prompt, self.completion + other.completion, self.cached_prompt + other.cached_prompt
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The response extension of DESIGN section 2."""
+
+    status: Status
+    reason: Reason
+    route: Route
+    escalated: bool
+    samples: int
+    votes: int
+    agreement: float  # votes / samples
+    difficulty: float
+    stopped: Stopped
+    profile: str | None
+    score: float | None
+    checks: tuple[CheckResult, ...]
+    group_id: str
+    policy: str
+    cost_usd: float | None
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What the start-up probe learnt of the engine; it decides whether logged rows can train."""
+
+    engine: str
+    version: str
+    models: tuple[str, ...]
+    token_ids: bool
+    logprobs_mode: str  # "processed_logprobs", "raw_logprobs" or "unknown"
+    max_model_len: int | None = None
+    missing: tuple[str, ...] = ()  # one clause for each thing that keeps rows from training

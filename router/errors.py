@@ -1,0 +1,124 @@
+"""Every error thinktwice raises, as one tree.
+
+* ThinkTwiceError
+  x InvalidRequest             400  the client's request cannot be honoured; `param` names the field
+    + UnknownProfile           400
+    + ModelNotFound            404
+    + PayloadTooLarge          413
+  x NotAnswered                     the request was sound, no answer may be returned
+    + VerificationFailed       422  decisive checks completed and none passed
+    + NotVerified              422  nothing could be proved
+  x BackendError                    the engine's fault
+    + BackendUnavailable       503  no engine answers
+    + BackendTimeout           504
+    + BackendProtocolError     502  it answered something that is not its protocol
+    + BackendRejected          its  it refused; its own status and error object are passed on
+  x VerifierUnavailable        503  a required check cannot run
+  x LogUnavailable             503  the group log cannot take another group
+  x CacheUnavailable                caught in the service: a miss
+  x ConfigError                     exit code 2, one line with the cure
+  x RecordError                     a group record or segment that cannot be read
+    + SegmentCorrupt
+  x RegistryError                   a policy that does not exist, or exists already
+
+A new error is added here and, if it can reach a client, in `gateway.http_errors`; a test walks this tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class ThinkTwiceError(Exception):
+    """Base of all our errors. The message is one line, fit for a user."""
+
+
+class InvalidRequest(ThinkTwiceError):
+    """The request cannot be honoured; `param` is the path of the offending field."""
+
+    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class UnknownProfile(InvalidRequest):
+    """The verification profile is not configured, or not at that version."""
+
+
+class ModelNotFound(InvalidRequest):
+    """The `model` is neither the base model, `champion`, nor a policy."""
+
+
+class PayloadTooLarge(InvalidRequest):
+    """The body is over `[server] max_body_bytes`."""
+
+
+class NotAnswered(ThinkTwiceError):
+    """No answer may be returned; `verification` is the response extension that says why."""
+
+    def __init__(self, message: str, verification: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.verification = verification
+
+
+class VerificationFailed(NotAnswered):
+    """Decisive checks completed on every sample and none passed."""
+
+
+class NotVerified(NotAnswered):
+    """No decisive pass, and not every sample was proved wrong either."""
+
+
+class BackendError(ThinkTwiceError):
+    """The engine did not serve the request."""
+
+
+class BackendUnavailable(BackendError):
+    """No engine accepts connections."""
+
+
+class BackendTimeout(BackendError):
+    """The engine did not answer before the request's deadline."""
+
+
+class BackendProtocolError(BackendError):
+    """The engine's answer is not the protocol it should speak."""
+
+
+class BackendRejected(BackendError):
+    """The engine refused the request; `status` and `body` are its own."""
+
+    def __init__(self, message: str, status: int, body: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body
+
+
+class VerifierUnavailable(ThinkTwiceError):
+    """A required check cannot run now, so no sample is drawn."""
+
+
+class LogUnavailable(ThinkTwiceError):
+    """The group log is full or cannot be written: an answer that cannot be logged is not given."""
+
+
+class CacheUnavailable(ThinkTwiceError):
+    """The answer cache did not serve; treated as a miss."""
+
+
+class ConfigError(ThinkTwiceError):
+    """The configuration or the command line cannot be used."""
+
+
+class RecordError(ThinkTwiceError):
+    """A group record cannot be decoded."""
+
+
+class SegmentCorrupt(RecordError):
+    """A sealed segment does not hold what it was sealed with."""
+
+
+class RegistryError(ThinkTwiceError):
+    """The policy registry cannot do what was asked."""

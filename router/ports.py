@@ -1,0 +1,82 @@
+"""What the core needs from outside, as small protocols. Adapters turn library errors into `router.errors`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from router.domain import CheckResult, CheckSpec, EngineInfo, Prompt, Sampling
+from router.records import CachedAnswer, GroupRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One upstream call: `n` samples of one prompt at one setting."""
+
+    prompt: Prompt
+    sampling: Sampling
+    model: str  # the policy's name at the engine
+    n: int = 1
+    cache_salt: str | None = None
+    timeout_s: float = 300.0
+
+
+class Backend(Protocol):
+    """An engine that speaks vLLM's dialect. Raises `BackendError`; closing a stream early cancels its samples."""
+
+    async def complete(self, draw: Draw) -> Mapping[str, Any]:
+        """The whole chat completion object, as the engine returned it."""
+        ...
+
+    def stream(self, draw: Draw) -> AsyncIterator[Mapping[str, Any]]:
+        """The chunks of a chat completion, as the engine sent them."""
+        ...
+
+    async def probe(self) -> EngineInfo:
+        """What the engine is and can do."""
+        ...
+
+    async def alive(self) -> bool:
+        """Whether an engine answers its health check."""
+        ...
+
+
+class Verifier(Protocol):
+    """Runs checks on a candidate's text, apart from the serving process. Never raises for a check's own failure."""
+
+    async def verify(self, checks: Sequence[CheckSpec], text: str) -> tuple[CheckResult, ...]:
+        """One result a check, in the order given. Raises `VerifierUnavailable` when its queue is full."""
+        ...
+
+    def available(self) -> bool:
+        """Whether checks can run now."""
+        ...
+
+
+class AnswerCache(Protocol):
+    """Verified answers by exact key. Raises `CacheUnavailable`."""
+
+    async def get(self, key: str) -> CachedAnswer | None:
+        """The answer stored under `key`, or None."""
+        ...
+
+    async def put(self, key: str, answer: CachedAnswer) -> None:
+        """Store a verified answer; the type's constructor refuses any other."""
+        ...
+
+    async def alive(self) -> bool:
+        """Whether the store answers."""
+        ...
+
+
+class GroupLog(Protocol):
+    """Where every scored group goes. Raises `LogUnavailable` when it cannot promise to keep one more."""
+
+    def admit(self) -> None:
+        """Raise `LogUnavailable` now rather than after the tokens are spent."""
+        ...
+
+    async def append(self, record: GroupRecord) -> None:
+        """Hand one record over; it is on disk within the log's commit interval (at once in `sync` mode)."""
+        ...

@@ -1,0 +1,178 @@
+"""The group record: what serving logs and training learns from. This codec is the only serialisation of a group.
+
+A record is msgpack; above 4 KiB it is compressed with zstandard. Its first byte tells which: `P` plain, `Z` compressed.
+Fields are only ever added, with a default; a record of a newer schema is refused rather than half understood.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import zstandard
+
+from router.domain import Outcome, Purpose, Reason, Route, Sampling, Status, Stopped
+from router.errors import RecordError
+
+SCHEMA_VERSION = 1
+MAX_RECORD_BYTES = 64 * 1024 * 1024  # decompressed; a longer claim is a damaged or hostile record
+_COMPRESS_ABOVE = 4096
+_PLAIN, _ZSTD = b"P", b"Z"
+
+
+class CheckRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One check's word on one sample, with the version of the verifier that gave it."""
+
+    id: str
+    type: str
+    klass: str
+    outcome: Outcome
+    score: float | None
+    ms: float
+    version: str
+    required: bool = True
+    weight: float = 1.0
+
+
+class SampleRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One completion with its exact actions and behaviour log-probabilities (natural log, per sampled token)."""
+
+    index: int
+    message: dict[str, Any]
+    finish_reason: str | None
+    stop_reason: int | str | None = None
+    truncated: bool = False  # ended by length: its end is not the model's choice
+    censored: bool = False  # cancelled by our stop rule or a deadline: not wrong, not seen to its end
+    completion_token_ids: tuple[int, ...] | None = None
+    behavior_logprobs: tuple[float | None, ...] | None = None
+    loss_mask: tuple[bool, ...] | None = None  # None: every completion token is the model's own action
+    sampling: Sampling = Sampling()
+    policy: str = ""
+    checks: tuple[CheckRecord, ...] = ()
+    reward: float | None = None  # composite score of the checks; None when undecided
+    label_source: str = "none"  # verifier | none; later labels join by group id, they never edit this
+    answer_key: str | None = None
+    selected: bool = False
+    rl_eligible: bool = False
+    ineligible_reason: str | None = None
+
+
+class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Every sample drawn for one request, with all that is needed to verify, train on, or forget it."""
+
+    schema_version: int = SCHEMA_VERSION
+    group_id: str  # UUIDv7
+    created_at: float  # Unix time, seconds
+    request_id: str = ""
+    # Privacy
+    tenant: str
+    train_consent: bool
+    purpose: Purpose = Purpose.PROD
+    heldout: bool = False  # never trained on
+    # Prompt
+    prompt_hash: str  # salted hash of the normalised prompt; decides `heldout`
+    messages: tuple[dict[str, Any], ...]
+    options: dict[str, Any] = {}
+    verification: dict[str, Any] = {}  # the whole merged specification, references included
+    prompt_token_ids: tuple[int, ...] | None = None
+    # Behaviour policy
+    base_model: str
+    policy: str
+    engine: str
+    engine_version: str
+    logprobs_mode: str
+    template_fingerprint: str | None = None  # sha256 of the engine's token ids of a fixed conversation
+    # Decoding
+    route: Route
+    stopped: Stopped
+    escalated: bool = False
+    audit: bool = False
+    planned_samples: int
+    difficulty: float
+    group_propensity: float = 1.0  # probability, before sampling, that this prompt was given a full group
+    task: str = "open"
+    # Result
+    status: Status
+    reason: Reason
+    profile: str | None = None
+    score: float | None = None
+    votes: int = 0
+    samples: tuple[SampleRecord, ...]
+    failures: tuple[str, ...] = ()  # draws that the engine did not complete, one line each
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = None
+    duration_s: float = 0.0
+
+
+class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A verified answer with its evidence: the only thing the cache stores."""
+
+    key_digest: bytes  # the full digest of the request; compared on a hit, so a key collision is a miss
+    status: Status
+    message: dict[str, Any]
+    finish_reason: str
+    reason: Reason
+    samples: int
+    votes: int
+    agreement: float
+    difficulty: float
+    score: float | None
+    checks: tuple[CheckRecord, ...]
+    group_id: str
+    policy: str
+    profile: str | None
+    created_at: float
+
+    def __post_init__(self) -> None:
+        if self.status is not Status.VERIFIED:
+            raise ValueError(f"only verified answers are cached, not {self.status}")
+
+
+class _Versioned(msgspec.Struct):
+    schema_version: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_group_decoder = msgspec.msgpack.Decoder(GroupRecord)
+_answer_decoder = msgspec.msgpack.Decoder(CachedAnswer)
+_version_decoder = msgspec.msgpack.Decoder(_Versioned)
+
+
+def encode(record: GroupRecord | CachedAnswer) -> bytes:
+    """The stored form of a record."""
+    payload = _encoder.encode(record)
+    if len(payload) <= _COMPRESS_ABOVE:
+        return _PLAIN + payload
+    return _ZSTD + zstandard.ZstdCompressor().compress(payload)
+
+
+def decode_group(data: bytes) -> GroupRecord:
+    """The group that `encode` stored. Raises `RecordError` for damage and for a schema this code does not know."""
+    payload = _payload(data)
+    try:
+        version = _version_decoder.decode(payload).schema_version
+        if version != SCHEMA_VERSION:
+            raise RecordError(f"group record has schema {version}, this thinktwice reads {SCHEMA_VERSION}: upgrade it")
+        return _group_decoder.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordError(f"not a group record: {error}") from error
+
+
+def decode_answer(data: bytes) -> CachedAnswer:
+    """The cached answer that `encode` stored. Raises `RecordError` when it is not one."""
+    try:
+        return _answer_decoder.decode(_payload(data))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordError(f"not a cached answer: {error}") from error
+
+
+def _payload(data: bytes) -> bytes:
+    if data[:1] == _PLAIN:
+        return data[1:]
+    if data[:1] == _ZSTD:
+        try:
+            return zstandard.ZstdDecompressor().decompress(data[1:], max_output_size=MAX_RECORD_BYTES)
+        except zstandard.ZstdError as error:
+            raise RecordError(f"compressed record is damaged: {error}") from error
+    raise RecordError("unknown record framing")

@@ -1,0 +1,1 @@
+"""Verification: check types, their admission, their isolated execution, and the composite verdict."""

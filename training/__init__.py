@@ -1,0 +1,1 @@
+"""Offline GRPO on logged groups; reaches models only over the gateway's HTTP."""
