@@ -286,7 +286,7 @@ class RouteDecision:
     difficulty: float  # in [0, 1]
     task: TaskKind
     reason: str
-    propensity: float  # probability, before the draw, that this prompt was given a full group
+    propensity: float  # probability, before the audit draw, of what was then decided
     audit: bool = False
 
 

@@ -89,7 +89,7 @@ class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
     audit: bool = False
     planned_samples: int
     difficulty: float
-    group_propensity: float = 1.0  # probability, before sampling, that this prompt was given a full group
+    group_propensity: float = 1.0  # probability, before the audit draw, of the route that was taken
     task: str = "open"
     # Result
     status: Status

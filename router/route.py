@@ -1,0 +1,46 @@
+"""The route: one sample, or a vote of how many. Pure; the caller brings the random draw."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from router.difficulty import detect_task, difficulty
+from router.domain import Effort, Prompt, Route, RouteDecision, VerificationSpec
+from router.plan import Plan
+
+
+class Router:
+    """Decides by difficulty threshold. All settings are those of `[router]`, passed as plain values."""
+
+    def __init__(self, *, threshold: float, quorum: float, max_samples: int, audit_share: float) -> None:
+        self._threshold, self._quorum = threshold, quorum
+        self._max_samples, self._audit_share = max_samples, audit_share
+
+    def decide(
+        self, prompt: Prompt, spec: VerificationSpec, effort: Effort, audit_draw: float
+    ) -> tuple[RouteDecision, Plan]:
+        """The decision and the decoding plan for it.
+
+        `audit_draw` is uniform in [0, 1): below `audit_share` a prompt that could be voted gets a full group whatever
+        the router says, so that there is an unbiased sample of the traffic. The request's sample bounds beat the
+        effort.
+        """
+        task = detect_task(prompt, spec.checks)
+        score = difficulty(prompt)
+        maximum = min(spec.max_samples, self._max_samples)
+        if effort.single_sample and not spec.samples_given:
+            maximum = 1
+        minimum = min(spec.min_samples, maximum)
+        votable = bool(spec.checks) or effort.full_allowance or minimum > 1 or task.comparable
+        plan = Plan(minimum, maximum, spec.has_oracle, self._quorum)
+        if maximum == 1 or not votable:
+            return RouteDecision(Route.SINGLE, score, task, "one_sample", propensity=1.0), plan
+        if audit_draw < self._audit_share:
+            decision = RouteDecision(Route.VOTE, score, task, "audit", propensity=self._audit_share, audit=True)
+            return decision, replace(plan, minimum=maximum, full=True)
+        route, reason = Route.SINGLE, "easy"
+        if effort.full_allowance or minimum > 1:
+            route, reason = Route.VOTE, "requested"
+        elif score >= self._threshold:
+            route, reason = Route.VOTE, "hard"
+        return RouteDecision(route, score, task, reason, propensity=1.0 - self._audit_share), plan

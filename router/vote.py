@@ -1,0 +1,114 @@
+"""The vote: which candidate is returned, and what may be claimed of it. Pure, and blind to the order of arrival."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from router.domain import Candidate, Outcome, Reason, Status, Stopped
+
+AGREEMENT_WEIGHT = 0.1  # weight of mere agreement beside a check's score, so that votes count where no check scored
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """The elected candidate, how many samples gave its answer, and whether another answer had as good a claim."""
+
+    winner: Candidate
+    votes: int
+    tie: bool
+
+
+def tally_votes(candidates: Sequence[Candidate]) -> tuple[int, ...]:
+    """Votes of each distinct answer, largest first; rejected candidates and those without an answer do not vote."""
+    counts = Counter(candidate.answer_key for candidate in candidates if _votes(candidate))
+    return tuple(sorted(counts.values(), reverse=True))
+
+
+def elect(candidates: Sequence[Candidate]) -> Ballot:
+    """Choose the candidate to return.
+
+    Verified candidates come first, then those no check rejected, then, for want of better, the rejected ones. Within a
+    pool the answer of greatest weight wins, where a candidate weighs its check score plus `AGREEMENT_WEIGHT`; among the
+    candidates of that answer: more decisive passes, higher score, higher mean log-probability, fewer tokens, lowest
+    index. Raises ValueError when there is no candidate.
+    """
+    if not candidates:
+        raise ValueError("a vote needs a candidate")
+    pool = (
+        [c for c in candidates if c.verdict.verified]
+        or [c for c in candidates if c.verdict.outcome is not Outcome.FAIL]
+        or list(candidates)
+    )
+    weights: defaultdict[str, float] = defaultdict(float)
+    for candidate in pool:
+        weights[_bucket(candidate)] += AGREEMENT_WEIGHT + (candidate.verdict.score or 0.0)
+    # Sums of tenths differ in their last bit with the order of addition; the vote must not.
+    heaviest = round(max(weights.values()), 9)
+    leading = {bucket for bucket, weight in weights.items() if round(weight, 9) == heaviest}
+    winner = min((c for c in pool if _bucket(c) in leading), key=_preference)
+    votes = sum(1 for c in candidates if _bucket(c) == _bucket(winner))
+    return Ballot(winner, votes, tie=len(leading) > 1 and not winner.verdict.verified)
+
+
+def conclude(
+    candidates: Sequence[Candidate], ballot: Ballot, *, oracle: bool, stopped: Stopped
+) -> tuple[Status, Reason]:
+    """What may be claimed of the elected candidate (DESIGN section 2).
+
+    `oracle` says that the request carries a decisive check. Agreement alone is never `verified`, and an error or
+    timeout of our own machinery is neither a pass nor a fail.
+    """
+    winner = ballot.winner
+    if winner.verdict.verified:
+        return Status.VERIFIED, Reason.DECISIVE_PASS
+    if oracle and all(c.verdict.decisive_completed and not c.verdict.decisive_passes for c in candidates):
+        return Status.FAILED, Reason.ALL_FAILED
+    trouble = _trouble(candidates, winner, stopped)
+    if trouble is not None:
+        return Status.UNVERIFIED, trouble
+    if not oracle and winner.answer_key is not None and ballot.votes >= 2 and 2 * ballot.votes > len(candidates):
+        return Status.CONSENSUS, Reason.MAJORITY
+    if winner.sample.finish_reason == "length":
+        return Status.UNVERIFIED, Reason.TRUNCATED
+    if len(candidates) > 1 and ballot.tie and any(c.answer_key for c in candidates):
+        return Status.UNVERIFIED, Reason.TIE
+    return Status.UNVERIFIED, Reason.NO_ORACLE
+
+
+def _trouble(candidates: Sequence[Candidate], winner: Candidate, stopped: Stopped) -> Reason | None:
+    """What kept a sound claim from being made, the most telling first."""
+    outcomes = {c.verdict.outcome for c in candidates}
+    if Outcome.TIMEOUT in outcomes:
+        return Reason.VERIFIER_TIMEOUT
+    if Outcome.ERROR in outcomes:
+        return Reason.VERIFIER_ERROR
+    if winner.verdict.outcome is Outcome.FAIL:
+        return Reason.VETO
+    if stopped is Stopped.DEADLINE:
+        return Reason.DEADLINE
+    if stopped is Stopped.BUDGET:
+        return Reason.BUDGET
+    return None
+
+
+def _votes(candidate: Candidate) -> bool:
+    return candidate.answer_key is not None and candidate.verdict.outcome is not Outcome.FAIL
+
+
+def _bucket(candidate: Candidate) -> str:
+    """The answer a candidate stands for; one without a key stands for itself alone."""
+    return candidate.answer_key if candidate.answer_key is not None else f"\0{candidate.sample.index}"
+
+
+def _preference(candidate: Candidate) -> tuple[float, ...]:
+    verdict, sample = candidate.verdict, candidate.sample
+    confidence = sample.mean_logprob
+    return (
+        -verdict.decisive_passes,
+        -(verdict.score or 0.0),
+        -(confidence if confidence is not None else float("-inf")),
+        len(sample.token_ids or ()),
+        sample.index,
+    )
