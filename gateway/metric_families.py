@@ -1,0 +1,165 @@
+"""Every metric of a serving process: name, meaning, labels, buckets."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from gateway.families import OTHER, Families
+from router.domain import MAX_SAMPLES, Outcome, Purpose, Reason, Route, Status
+
+CHECK_TYPES = ("math", "numeric", "exact", "choice", "regex", "json_schema", "arithmetic_steps")
+NO_ROUTE = "none"  # the request ended before a route was taken
+FINISHES = ("stop", "length", "tool_calls", "content_filter", "cancelled")
+ERROR_CODES = ("400", "401", "403", "404", "413", "422", "429", "499", "500", "502", "503", "504")
+TRAINING = (
+    "eligible",
+    "censored",
+    "no_token_ids",
+    "no_logprobs",
+    "logprobs_mode",
+    "length_mismatch",
+    "logprob_floor",
+    "sampling",
+    "constrained",
+)
+
+_ROUTES = tuple(Route)
+_DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 600)
+_FIRST_TOKEN_BUCKETS = tuple(0.005 * 2**step for step in range(16))
+_OVERHEAD_BUCKETS = tuple(0.0005 * 2**step for step in range(12))
+_VERIFIER_BUCKETS = tuple(0.001 * 2**step for step in range(14))
+_FSYNC_BUCKETS = tuple(0.0005 * 2**step for step in range(12))
+
+
+class RequestOutcome(StrEnum):
+    """How a request ended for its client."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+
+class CacheResult(StrEnum):
+    """What the answer cache said of one request."""
+
+    HIT = "hit"
+    MISS = "miss"
+    BYPASS = "bypass"  # `no-store`, or a request that is never cached
+    ERROR = "error"  # the cache did not serve; treated as a miss
+
+
+class Traffic:
+    """Requests, their time, and what is in flight."""
+
+    def __init__(self, families: Families) -> None:
+        routes, outcomes = (*_ROUTES, NO_ROUTE), tuple(RequestOutcome)
+        self.requests = families.counter(
+            "requests_total",
+            "Chat requests by how they ended",
+            {"route": routes, "outcome": outcomes, "code_class": ("2xx", "4xx", "5xx"), "stream": ("true", "false")},
+        )
+        self.errors = families.counter(
+            "errors_total", "Requests answered by an error, by HTTP status", {"code": (*ERROR_CODES, OTHER)}
+        )
+        self.duration = families.histogram(
+            "request_duration_seconds",
+            "Wall time of a chat request",
+            _DURATION_BUCKETS,
+            {"route": routes, "outcome": outcomes},
+        )
+        self.first_token = families.histogram(
+            "time_to_first_token_seconds", "Time until the first content left", _FIRST_TOKEN_BUCKETS, {"route": _ROUTES}
+        )
+        self.overhead = families.histogram(
+            "overhead_seconds",
+            "Wall time of a request outside the engine and the verifiers",
+            _OVERHEAD_BUCKETS,
+            {"route": _ROUTES},
+        )
+        self.inflight = families.gauge("inflight_requests", "Chat requests being served")
+        self.loop_lag = families.gauge("event_loop_lag_seconds", "How late the event loop ran its last timer")
+
+
+class Answers:
+    """What is claimed of answers, and the samples and checks behind it."""
+
+    def __init__(self, families: Families, verifiers: tuple[str, ...]) -> None:
+        self.answers = families.counter(
+            "answers_total",
+            "Answers and refusals by what is claimed of them",
+            {"route": _ROUTES, "status": tuple(Status), "purpose": tuple(Purpose)},
+        )
+        self.refusals = families.counter(
+            "refusals_total", "Answers withheld by `on_failure`, by reason", {"reason": tuple(Reason)}
+        )
+        self.escalations = families.counter(
+            "escalations_total", "Single samples that failed and went on to a vote, by final status", {"status": Status}
+        )
+        self.samples_per_request = families.histogram(
+            "samples_per_request",
+            "Samples drawn for one request, the cache apart",
+            tuple(range(1, MAX_SAMPLES + 1)),
+            {"route": (Route.SINGLE, Route.VOTE)},
+        )
+        self.samples = families.counter(
+            "samples_total", "Samples by how they ended", {"model": (), "finish": (*FINISHES, OTHER)}
+        )
+        self.verifications = families.counter(
+            "verifications_total",
+            "Checks run on samples, by outcome; `error` and `timeout` are ours, neither pass nor fail",
+            {"verifier": (*verifiers, OTHER), "outcome": tuple(Outcome)},
+        )
+        self.verifier_duration = families.histogram(
+            "verifier_duration_seconds", "Time of one check", _VERIFIER_BUCKETS, {"verifier": (*verifiers, OTHER)}
+        )
+
+
+class Spending:
+    """Tokens and dollars."""
+
+    def __init__(self, families: Families) -> None:
+        self.tokens = families.counter(
+            "tokens_total",
+            "Tokens of all samples; `input` is without `cached_input`",
+            {"model": (), "type": ("input", "cached_input", "output"), "purpose": tuple(Purpose)},
+        )
+        self.cost = families.counter(
+            "cost_usd_total",
+            "Cost of answers in US dollars, by the configured prices",
+            {"route": _ROUTES, "purpose": tuple(Purpose)},
+        )
+        self.unpriced = families.counter("unpriced_answers_total", "Answers of a model without a configured price")
+
+
+class Stores:
+    """The answer cache and the group log."""
+
+    def __init__(self, families: Families) -> None:
+        self.lookups = families.counter(
+            "cache_lookups_total", "Answer cache lookups; hit ratio is hit / (hit + miss)", {"result": CacheResult}
+        )
+        self.cache_up = families.gauge("cache_up", "1 while the answer cache serves", {"store": ("redis", "memory")})
+        self.appended = families.counter("grouplog_appended_total", "Groups handed to the group log")
+        self.refused = families.counter("grouplog_refused_total", "Requests refused because the group log is not ready")
+        self.rows = families.counter(
+            "grouplog_samples_total",
+            "Logged samples: `eligible` for RL, or why not",
+            {"training": (*TRAINING, OTHER)},
+        )
+        self.queue = families.gauge("grouplog_queue_groups", "Groups waiting for the disk")
+        self.fsync = families.histogram("grouplog_fsync_seconds", "Time of one group commit", _FSYNC_BUCKETS)
+
+
+class Identity:
+    """Who serves."""
+
+    def __init__(self, families: Families) -> None:
+        self.overflow = families.counter(
+            "label_overflow_total", "Label values folded to `other`", {"label": ("model", "verifier", "training")}
+        )
+        self.policy = families.gauge("policy_info", "1 for the policy that serves", {"policy": (), "base_model": ()})
+        self.engine = families.gauge(
+            "engine_info", "1 for the engine found", {"engine": (), "version": (), "logprobs_mode": ()}
+        )
+        self.engine_up = families.gauge("engine_up", "1 while an engine answers its health check")

@@ -1,0 +1,190 @@
+"""The metrics of one serving process, on a registry of their own, in the words of the domain.
+
+Label values are the enums of `router.domain`, so a dashboard, a response and the group log say the same. Nothing a
+client sends becomes a label: what is not in a closed set is counted as `other`. `python -m gateway.metrics` prints the
+table of `docs/metrics.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+from gateway.families import OTHER, ClosedSet, Families, Family, WithoutCreated
+from gateway.metric_families import (
+    CHECK_TYPES,
+    ERROR_CODES,
+    FINISHES,
+    NO_ROUTE,
+    TRAINING,
+    Answers,
+    CacheResult,
+    Identity,
+    RequestOutcome,
+    Spending,
+    Stores,
+    Traffic,
+)
+from gateway.served import Served
+from router.domain import EngineInfo, Outcome, Tokens
+from router.records import CheckRecord, GroupRecord, SampleRecord
+
+__all__ = ["CacheResult", "Metrics", "RequestOutcome", "markdown"]
+
+
+class Metrics:
+    """Everything `/metrics` shows. `models` are the names that may be a label, `verifiers` the check types."""
+
+    def __init__(self, models: Iterable[str] = (), verifiers: Iterable[str] = CHECK_TYPES) -> None:
+        self._registry = CollectorRegistry()
+        self._shown = WithoutCreated(self._registry)
+        ProcessCollector(registry=self._registry)
+        families, verifiers = Families(self._registry), tuple(verifiers)
+        self._traffic, self._answers = Traffic(families), Answers(families, verifiers)
+        self._spending, self._stores, self._identity = Spending(families), Stores(families), Identity(families)
+        self._models = ClosedSet("model", models, self._identity.overflow)
+        self._verifiers = ClosedSet("verifier", verifiers, self._identity.overflow)
+        self._training = ClosedSet("training", TRAINING, self._identity.overflow)
+        self.catalogue: tuple[Family, ...] = tuple(families.catalogue)
+
+    def render(self) -> tuple[bytes, str]:
+        """The text exposition and its content type."""
+        return generate_latest(self._shown), CONTENT_TYPE_PLAIN_0_0_4
+
+    @contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """Count a request as being served while the context is open."""
+        with self._traffic.inflight.track_inprogress():
+            yield
+
+    def observe_answer(self, served: Served) -> None:
+        """Count a finished chat request: its time, answer, samples, checks, tokens and cost."""
+        verification = served.verification
+        route, status = verification.route, verification.status
+        outcome = RequestOutcome.REFUSED if served.refused else RequestOutcome.OK
+        self._ended(route, outcome, served.code, served.duration_s, served.stream)
+        self._traffic.overhead.labels(route).observe(max(0.0, served.overhead_s))
+        if served.first_token_s is not None:
+            self._traffic.first_token.labels(route).observe(served.first_token_s)
+        self._answers.answers.labels(route, status, served.purpose).inc()
+        if served.refused:
+            self._answers.refusals.labels(verification.reason).inc()
+        if verification.escalated:
+            self._answers.escalations.labels(status).inc()
+        self._observe_cost(served)
+        if served.group is not None:
+            self._answers.samples_per_request.labels(route).observe(verification.samples)
+            for sample in served.group.samples:
+                self._observe_sample(sample, verification.policy)
+
+    def observe_error(self, code: int, duration_s: float, stream: bool = False) -> None:
+        """Count a chat request that ended in the HTTP error `code`, before or after its route was taken."""
+        self._ended(NO_ROUTE, RequestOutcome.ERROR, code, duration_s, stream)
+        self._traffic.errors.labels(str(code) if str(code) in ERROR_CODES else OTHER).inc()
+
+    def observe_cancelled(self, duration_s: float, stream: bool = False) -> None:
+        """Count a chat request whose client went away (499 in the log of other servers)."""
+        self._ended(NO_ROUTE, RequestOutcome.CANCELLED, 499, duration_s, stream)
+
+    def observe_cache(self, result: CacheResult) -> None:
+        """Count one question to the answer cache."""
+        self._stores.lookups.labels(result).inc()
+
+    def observe_logged(self, group: GroupRecord) -> None:
+        """Count a group handed to the log, and its samples by whether they can train."""
+        self._stores.appended.inc()
+        for sample in group.samples:
+            reason = "eligible" if sample.rl_eligible else sample.ineligible_reason or OTHER
+            self._stores.rows.labels(self._training.fold(reason)).inc()
+
+    def observe_log_refused(self) -> None:
+        """Count a request that the group log could not admit."""
+        self._stores.refused.inc()
+
+    def observe_fsync(self, seconds: float) -> None:
+        """Record the time of one group commit."""
+        self._stores.fsync.observe(seconds)
+
+    def set_log_queue(self, groups: int) -> None:
+        """Show how many groups wait for the disk."""
+        self._stores.queue.set(groups)
+
+    def set_loop_lag(self, seconds: float) -> None:
+        """Show how late the event loop is."""
+        self._traffic.loop_lag.set(seconds)
+
+    def set_cache(self, store: str, up: bool) -> None:
+        """Show whether the cache (`redis` or `memory`) serves."""
+        self._stores.cache_up.labels(store).set(up)
+
+    def set_engine(self, info: EngineInfo | None) -> None:
+        """Show the engine that answers, or that none does."""
+        self._identity.engine_up.set(info is not None)
+        if info is not None:
+            self._identity.engine.clear()
+            self._identity.engine.labels(info.engine, info.version, info.logprobs_mode).set(1)
+
+    def set_policy(self, policy: str, base_model: str) -> None:
+        """Show the policy that serves, and admit its name as a label."""
+        self._models.learn((policy, base_model))
+        self._identity.policy.clear()
+        self._identity.policy.labels(policy, base_model).set(1)
+
+    def _ended(self, route: str, outcome: RequestOutcome, code: int, duration_s: float, stream: bool) -> None:
+        self._traffic.requests.labels(route, outcome, f"{code // 100}xx", str(stream).lower()).inc()
+        self._traffic.duration.labels(route, outcome).observe(duration_s)
+
+    def _observe_cost(self, served: Served) -> None:
+        model, tokens = self._models.fold(served.verification.policy), served.tokens
+        for kind, count in _by_type(tokens).items():
+            self._spending.tokens.labels(model, kind, served.purpose).inc(count)
+        if served.verification.cost_usd is None:
+            self._spending.unpriced.inc()
+        else:
+            self._spending.cost.labels(served.verification.route, served.purpose).inc(served.verification.cost_usd)
+
+    def _observe_sample(self, sample: SampleRecord, model: str) -> None:
+        finish = sample.finish_reason or "cancelled"
+        self._answers.samples.labels(self._models.fold(model), finish if finish in FINISHES else OTHER).inc()
+        for check in sample.checks:
+            self._observe_check(check)
+
+    def _observe_check(self, check: CheckRecord) -> None:
+        verifier = self._verifiers.fold(check.type)
+        self._answers.verifications.labels(verifier, check.outcome).inc()
+        if check.outcome is not Outcome.SKIPPED:
+            self._answers.verifier_duration.labels(verifier).observe(check.ms / 1000)
+
+
+def _by_type(tokens: Tokens) -> dict[str, int]:
+    uncached = max(0, tokens.prompt - tokens.cached_prompt)
+    return {"input": uncached, "cached_input": tokens.cached_prompt, "output": tokens.completion}
+
+
+def markdown() -> str:
+    """The reference page of the metrics."""
+    rows = []
+    for family in Metrics().catalogue:
+        labels = ", ".join(f"`{label}`" for label in family.labels) or "-"
+        rows.append(f"| `{family.name}` | {family.kind} | {labels} | {family.help} |")
+    return "\n".join(
+        [
+            "# Metrics",
+            "",
+            "Generated by `python -m gateway.metrics`. Served at `/metrics` in Prometheus' text format, one process at",
+            "a time, beside the standard `process_*` metrics. Label values are those of the response's `verification`",
+            "object; every set is closed, and a name outside it is counted as `other` and in",
+            "`thinktwice_label_overflow_total`. `route` is `none` where a request ended in an error.",
+            "",
+            "| metric | type | labels | meaning |",
+            "|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    print(markdown())

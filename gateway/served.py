@@ -1,0 +1,24 @@
+"""The facts of one finished chat request, as the metrics and the scorecard take them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from router.domain import Purpose, Tokens, Verification
+from router.records import GroupRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A request that ended in an answer, or in a refusal by `on_failure`. Times are in seconds."""
+
+    verification: Verification
+    tokens: Tokens  # of all samples; zero from the cache
+    duration_s: float
+    overhead_s: float  # the duration without the engine's and the verifiers' wall time
+    group: GroupRecord | None = None  # None from the cache
+    code: int = 200
+    refused: bool = False
+    stream: bool = False
+    first_token_s: float | None = None  # time to the first content sent
+    purpose: Purpose = Purpose.PROD
