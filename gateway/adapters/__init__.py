@@ -1,0 +1,1 @@
+"""Adapters: each implements one port of `router.ports` on a library, and turns its errors into `router.errors`."""

@@ -1,0 +1,114 @@
+"""The start-up probe: what the engine is, and what keeps its rows from training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Protocol
+
+from router.domain import EngineInfo
+from router.errors import BackendError
+
+PROBE_TIMEOUT_S = 60.0
+# A fixed conversation: the digest of its token ids tells tokenizer and chat template apart, without their files.
+FINGERPRINT_MESSAGES = (
+    {"role": "system", "content": "You are a careful assistant."},
+    {"role": "user", "content": "Say: naïve café, 3.14 × 2 = 6.28 ✓"},
+    {"role": "assistant", "content": "naïve café, 3.14 × 2 = 6.28 ✓"},
+    {"role": "user", "content": "Again?"},
+)
+_GAP_TOLERANCE = 0.02  # relative; bfloat16 logits keep about three digits
+
+
+class Engine(Protocol):
+    """The two calls a probe needs."""
+
+    async def get_json(self, path: str) -> Mapping[str, Any]:
+        """GET a JSON object."""
+        ...
+
+    async def post_json(self, path: str, body: Mapping[str, Any], timeout_s: float) -> Mapping[str, Any]:
+        """POST a JSON object."""
+        ...
+
+
+async def probe_engine(engine: Engine) -> EngineInfo:
+    """Ask the engine for its models and draw single tokens to learn what its answers carry.
+
+    Whether log-probabilities are processed is measured, not asked: doubling the temperature halves the gap between the
+    two likeliest tokens exactly when they are. Raises `BackendError` when the engine does not answer.
+    """
+    cards = (await engine.get_json("/v1/models")).get("data") or []
+    models = tuple(card["id"] for card in cards)
+    base: Mapping[str, Any] = next((card for card in cards if not card.get("parent")), {})
+    version = await _version(engine)
+    if not base:
+        return EngineInfo("unknown", version, models, False, "unknown", missing=("the engine serves no base model",))
+    try:
+        warm = await _one_token(engine, base["id"], temperature=1.0)
+        hot = await _one_token(engine, base["id"], temperature=2.0)
+    except BackendError as error:
+        refused = f"its chat completions refused the probe: {error}"
+        return EngineInfo(base.get("owned_by", "unknown"), version, models, False, "unknown", missing=(refused,))
+    token_ids = bool(warm["choices"][0].get("token_ids")) and bool(warm.get("prompt_token_ids"))
+    mode = _logprobs_mode(_gap(warm), _gap(hot))
+    faults = {
+        "it returns no token ids (return_token_ids)": not token_ids,
+        f"its logprobs mode is {mode}: start it with --logprobs-mode processed_logprobs": mode != "processed_logprobs",
+    }
+    return EngineInfo(
+        engine=base.get("owned_by", "unknown"),
+        version=version,
+        models=models,
+        token_ids=token_ids,
+        logprobs_mode=mode,
+        max_model_len=base.get("max_model_len"),
+        missing=tuple(fault for fault, found in faults.items() if found),
+        template_fingerprint=_fingerprint(warm.get("prompt_token_ids")),
+    )
+
+
+async def _version(engine: Engine) -> str:
+    try:
+        return str((await engine.get_json("/version")).get("version", "unknown"))
+    except BackendError:
+        return "unknown"
+
+
+async def _one_token(engine: Engine, model: str, temperature: float) -> Mapping[str, Any]:
+    body = {
+        "model": model,
+        "messages": list(FINGERPRINT_MESSAGES),
+        "max_tokens": 1,
+        "temperature": temperature,
+        "top_p": 1.0,
+        "top_k": -1,
+        "min_p": 0.0,
+        "seed": 1,
+        "logprobs": True,
+        "top_logprobs": 2,
+        "return_token_ids": True,
+    }
+    return await engine.post_json("/v1/chat/completions", body, PROBE_TIMEOUT_S)
+
+
+def _gap(completion: Mapping[str, Any]) -> float | None:
+    """Difference in nats between the two likeliest first tokens."""
+    try:
+        entries = completion["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        first, second = sorted((entry["logprob"] for entry in entries), reverse=True)[:2]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+    return float(first - second)
+
+
+def _logprobs_mode(warm: float | None, hot: float | None) -> str:
+    if not warm or hot is None:
+        return "unknown"
+    if abs(hot - warm / 2) <= _GAP_TOLERANCE * warm:
+        return "processed_logprobs"
+    return "raw_logprobs" if abs(hot - warm) <= _GAP_TOLERANCE * warm else "unknown"
+
+
+def _fingerprint(token_ids: Any) -> str | None:
+    return sha256(",".join(map(str, token_ids)).encode()).hexdigest() if token_ids else None

@@ -1,0 +1,176 @@
+"""The `Backend` over HTTP: any engine that speaks vLLM's dialect."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from gateway.adapters.probe import probe_engine
+from router.domain import EngineInfo
+from router.errors import BackendError, BackendProtocolError, BackendRejected, BackendTimeout, BackendUnavailable
+from router.ports import Draw
+
+HEALTH_TIMEOUT_S = 2.0
+# Below uvicorn's keep-alive of 5 s, so that a pooled connection is not used just as the engine closes it.
+KEEPALIVE_S = 4.0
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+
+
+class VllmBackend:
+    """One engine. Use as an async context manager, or call `close`."""
+
+    def __init__(self, url: str, *, api_key: str | None = None, connect_timeout_s: float = 5.0) -> None:
+        self.url = url.rstrip("/").removesuffix("/v1")
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._connect_timeout_s = connect_timeout_s
+        self._opened: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> VllmBackend:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection pool."""
+        if self._opened is not None:
+            await self._opened.close()
+            self._opened = None
+
+    async def complete(self, draw: Draw) -> Mapping[str, Any]:
+        """The whole chat completion object, as the engine returned it."""
+        async with self.request("POST", "/v1/chat/completions", chat_body(draw), draw.timeout_s) as response:
+            return await _json_object(response)
+
+    async def stream(self, draw: Draw) -> AsyncGenerator[Mapping[str, Any]]:
+        """The chunks of a chat completion. Leaving early closes the connection, which cancels the samples upstream."""
+        body = chat_body(draw) | {"stream": True, "stream_options": {"include_usage": True}}
+        async with self.request("POST", "/v1/chat/completions", body, draw.timeout_s) as response:
+            async for data in _events(response):
+                if data == b"[DONE]":
+                    return
+                chunk = _decode(data)
+                if "error" in chunk:
+                    raise _rejected(response.status, chunk)
+                yield chunk
+        raise BackendProtocolError("the engine closed its stream before [DONE]")
+
+    async def probe(self) -> EngineInfo:
+        """What the engine is and can do; draws a few single tokens."""
+        return await probe_engine(self)
+
+    async def alive(self) -> bool:
+        """Whether the engine answers its health check."""
+        try:
+            async with self.request("GET", "/health", None, HEALTH_TIMEOUT_S):
+                return True
+        except BackendError:
+            return False
+
+    async def get_json(self, path: str) -> Mapping[str, Any]:
+        """A JSON object from one of the engine's GET routes."""
+        async with self.request("GET", path, None, self._connect_timeout_s) as response:
+            return await _json_object(response)
+
+    async def post_json(self, path: str, body: Mapping[str, Any], timeout_s: float) -> Mapping[str, Any]:
+        """The JSON object that one of the engine's POST routes answers."""
+        async with self.request("POST", path, body, timeout_s) as response:
+            return await _json_object(response)
+
+    @asynccontextmanager
+    async def request(
+        self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One request; the response has a status below 400. Every failure is a `BackendError`."""
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._connect_timeout_s)
+        try:
+            async with self._session().request(method, self.url + path, json=body, timeout=timeout) as response:
+                if response.status >= 400:
+                    raise _rejected(response.status, _decode(await response.read()))
+                yield response
+        except TimeoutError as error:  # before the next clause: aiohttp's timeouts are of both families
+            raise BackendTimeout(f"the engine at {self.url} did not answer within {timeout_s:.1f} s") from error
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise BackendUnavailable(f"the engine at {self.url} is unreachable: {_one_line(error)}") from error
+
+    def _session(self) -> aiohttp.ClientSession:
+        """Opened on first use, since a session belongs to the event loop it is made in."""
+        if self._opened is None:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
+            self._opened = aiohttp.ClientSession(connector=connector, headers=self._headers)
+        return self._opened
+
+
+def chat_body(draw: Draw) -> dict[str, Any]:
+    """The upstream request, built from what was admitted and never forwarded; asks for ids and log-probabilities."""
+    body: dict[str, Any] = {
+        "model": draw.model,
+        "messages": list(draw.prompt.messages),
+        **draw.prompt.options,
+        **draw.sampling.fields(),
+        "n": draw.n,
+        "logprobs": True,
+        "return_token_ids": True,
+    }
+    if draw.cache_salt is not None:
+        body["cache_salt"] = draw.cache_salt
+    return body
+
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The data of each server-sent event. Reads by network chunk: one await for many events."""
+    buffer = b""
+    async for chunk in response.content.iter_any():
+        buffer += chunk.replace(b"\r\n", b"\n")
+        *events, buffer = buffer.split(b"\n\n")
+        for event in events:
+            data = b"\n".join(line[5:].lstrip() for line in event.split(b"\n") if line.startswith(b"data:"))
+            if data:
+                yield data
+        if len(buffer) > MAX_EVENT_BYTES:
+            raise BackendProtocolError("the engine sent an event without an end")
+
+
+async def _json_object(response: aiohttp.ClientResponse) -> Mapping[str, Any]:
+    return _decode(await response.read())
+
+
+def _decode(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BackendProtocolError("the engine answered something that is not JSON") from error
+    if not isinstance(value, dict):
+        raise BackendProtocolError("the engine answered JSON that is not an object")
+    return value
+
+
+def _rejected(status: int, body: dict[str, Any]) -> BackendError:
+    """The engine's refusal, with its own status: an error event inside a stream carries it as `code`."""
+    error = body.get("error")
+    if not isinstance(error, dict):
+        return BackendProtocolError(f"the engine answered status {status} without an error object")
+    code = error.get("code")
+    if status < 400:
+        status = code if isinstance(code, int) and 400 <= code < 600 else 502
+    return BackendRejected(str(error.get("message", "refused")), status, body)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+async def wait_until_alive(backend: VllmBackend, timeout_s: float) -> bool:
+    """Wait for the engine's health check, at most `timeout_s` seconds."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    while loop.time() < deadline:
+        if await backend.alive():
+            return True
+        await asyncio.sleep(0.2)
+    return False

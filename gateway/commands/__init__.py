@@ -1,0 +1,1 @@
+"""The gateway's subcommands of `thinktwice`, one module each."""

