@@ -1,0 +1,18 @@
+"""`thinktwice bench NAME`: benchmarks against a running gateway."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, TypeAlias
+
+from gateway.commands import bench_solve
+
+if TYPE_CHECKING:
+    Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def register(subparsers: Subparsers) -> None:
+    """Add the command `bench` with its benchmarks."""
+    parser = subparsers.add_parser("bench", help="measure a running gateway", description="Measure a running gateway.")
+    benchmarks = parser.add_subparsers(title="benchmarks", metavar="NAME", required=True)
+    bench_solve.register(benchmarks)
