@@ -1,0 +1,81 @@
+"""The engine's process: the composition root, its socket and its signals."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import logging
+import signal
+import socket
+from pathlib import Path
+
+import torch
+import uvicorn
+from transformers.utils import logging as transformers_logging
+
+from gateway.engine.adapters import ModelRegistry
+from gateway.engine.default_model import SERVED_NAME, ensure_default_model
+from gateway.engine.errors import EngineSetupError
+from gateway.engine.model import Device, Dtype, LanguageModel, load_model
+from gateway.engine.prompts import PromptBuilder
+from gateway.engine.scheduler import Scheduler
+from gateway.engine.server import Engine, create_app
+
+MAX_WAITING = 256
+"""Requests that may wait for a place; more get a 503."""
+
+log = logging.getLogger(__name__)
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Load the model and answer HTTP until SIGTERM or SIGINT. Raises EngineSetupError when it cannot start."""
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
+    listener = bind(args.host, args.port)
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    path = str(Path(args.model).expanduser()) if args.model else str(ensure_default_model(args.state_dir))
+    name = args.served_model_name or (args.model or SERVED_NAME)
+    model = load_model(path, Device(args.device), Dtype(args.dtype), args.max_model_len)
+    engine = assemble(model, name, args.max_num_seqs)
+    host, port = listener.getsockname()[:2]
+    log.info("serving %s on http://%s:%s (%s, %s)", name, host, port, model.device, model.network.dtype)
+    config = uvicorn.Config(
+        create_app(engine), loop="uvloop", http="httptools", log_config=None, access_log=False, lifespan="on",
+        timeout_graceful_shutdown=1,
+    )  # fmt: skip
+    # uvicorn stops on the first signal and then raises it again for whoever had it before: leave it no effect.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def assemble(model: LanguageModel, name: str, max_rows: int) -> Engine:
+    """Wire the parts of an engine."""
+    scheduler = Scheduler(model, max_rows, MAX_WAITING)
+    return Engine(
+        model=model,
+        scheduler=scheduler,
+        registry=ModelRegistry(model, name, scheduler),
+        prompts=PromptBuilder(model.hf_tokenizer, model.vocab_size),
+        grammars=model.grammar_compiler(),
+        version=importlib.metadata.version("thinktwice"),
+    )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Bind before loading anything, so that a taken port is told at once. Raises EngineSetupError."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise EngineSetupError(f"cannot bind {host}:{port}: {error}; choose another --host or --port") from error
+    return listener
+
+
+def leave(*_: object) -> None:
+    """Stop cleanly on a signal that comes while the model loads."""
+    raise SystemExit(0)
