@@ -35,7 +35,8 @@ class Recovered:
 
     path: Path | None  # the sealed or set aside segment; None when nothing was worth keeping
     records: int
-    bytes_dropped: int
+    bytes_dropped: int = 0
+    forgotten: int = 0
 
 
 class SegmentWriter:
@@ -114,7 +115,7 @@ def recover(path: Path, forget: Forget | None = None) -> Recovered:
     One that does not begin like a segment is set aside. Raises `OSError`; calling again goes on where it stopped.
     """
     if not path.exists():  # an earlier call got as far as the rename
-        return Recovered(_rename(path, SEALED), scan(path).frames, 0)
+        return Recovered(_rename(path, SEALED), scan(path).frames)
     found, size = scan(path), path.stat().st_size
     if found.damage is Damage.HEADER and size > HEADER_BYTES:
         return Recovered(_rename(path, CORRUPT), 0, size)
@@ -123,15 +124,15 @@ def recover(path: Path, forget: Forget | None = None) -> Recovered:
         fsync_dir(path.parent)
         return Recovered(None, 0, max(0, size - HEADER_BYTES) if found.damage else 0)
     os.truncate(path, found.end)
-    if forget is not None:
-        rewrite(path, forget)
+    forgotten = rewrite(path, forget) if forget is not None else 0
     with path.open("r+b") as file:
         digest = hashlib.file_digest(file, hashlib.sha256).digest()
         file.seek(0, os.SEEK_END)
         file.write(footer(found.frames, digest))
         file.flush()
         os.fsync(file.fileno())
-    return Recovered(_rename(path, SEALED), found.frames, size - found.end if found.damage else 0)
+    dropped = size - found.end if found.damage else 0
+    return Recovered(_rename(path, SEALED), found.frames, dropped, forgotten)
 
 
 def rewrite(path: Path, forget: Forget) -> int:

@@ -1,0 +1,149 @@
+"""`thinktwice log`: check the group log, count what it holds, forget what must go."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from router.errors import ConfigError, LogUnavailable
+
+if TYPE_CHECKING:
+    Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_EXITS = "exit codes: 0 done and nothing wrong, 1 damage found, 2 usage"
+
+
+def register(subparsers: Subparsers) -> None:
+    """Add the command `log`."""
+    summary = "check, count or forget logged groups"
+    parser = subparsers.add_parser("log", help=summary, description=f"{summary.capitalize()}.", epilog=_EXITS)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument("--config", type=Path, metavar="FILE", help="configuration (default: ./thinktwice.toml)")
+    options.add_argument("--dir", type=Path, help="log directory (default: the configuration's)")
+    options.add_argument("--json", action="store_true", help="print one JSON object")
+
+    def add(run: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
+        action = actions.add_parser(
+            run.__name__, help=summary, description=f"{summary.capitalize()}.", epilog=_EXITS, parents=[options]
+        )
+        action.set_defaults(run=run)
+        return action
+
+    add(verify, "check every segment: frames, hashes, records, duplicates")
+    add(stats, "count groups, samples and tokens")
+    which = add(forget, "remove groups from the log for good").add_mutually_exclusive_group(required=True)
+    which.add_argument("--tenant", help="every group this tenant has had until now")
+    which.add_argument("--group", metavar="ID", help="this group")
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Check the whole log; 1 when damage was found."""
+    from router.log_audit import audit  # noqa: PLC0415  # quick `--help`
+
+    log_dir = _log_dir(args)
+    with _progress("verifying", log_dir) as advance:
+        found = audit(log_dir, advance)
+    result = {
+        "segments": found.segments,
+        "groups": found.groups,
+        "forgotten": found.forgotten,
+        "hidden": found.hidden,
+        "torn_bytes": found.torn_bytes,
+        "damage": dict(found.damage),
+    }
+    _print(args, result, found.problems)
+    if found.hidden and not args.json:
+        print("hidden groups are cut out when their segment is sealed, or by the next `thinktwice log forget`")
+    return 1 if found.damage else 0
+
+
+def stats(args: argparse.Namespace) -> int:
+    """Count what the log holds; 1 when a part of it could not be read."""
+    from router.group_log import OnCorrupt, Tally, read_segment, segments  # noqa: PLC0415  # quick `--help`
+    from router.log_stats import LogStats  # noqa: PLC0415
+    from router.segments import OPEN, SEALED  # noqa: PLC0415
+    from router.tombstones import load_tombstones  # noqa: PLC0415
+
+    log_dir = _log_dir(args)
+    counts, tally = LogStats(), Tally()
+    tombstones = load_tombstones(log_dir)
+    with _progress("counting", log_dir) as advance:
+        for path in segments(log_dir, SEALED, OPEN):
+            for _, record in read_segment(path, tombstones, OnCorrupt.SKIP, tally):
+                counts.add(record)
+            advance(path)
+    size = sum(path.stat().st_size for path in segments(log_dir, SEALED, OPEN))
+    result = {**counts.as_dict(), "forgotten": tally.forgotten, "segments": tally.segments, "bytes": size}
+    if not args.json:
+        result |= {name: _time(result[name]) for name in ("first", "last")}
+    _print(args, result, tally.problems)
+    return 1 if tally.damage else 0
+
+
+def forget(args: argparse.Namespace) -> int:
+    """Remove a group or a tenant; 1 when a damaged segment may still hold some of it."""
+    from router import forget as forgetting  # noqa: PLC0415  # quick `--help`
+
+    log_dir = _log_dir(args)
+    try:
+        with _progress("forgetting", log_dir) as advance:
+            done = forgetting.forget(log_dir, tenant=args.tenant, group=args.group, advance=advance)
+    except OSError as error:
+        raise LogUnavailable(f"cannot change the group log in {log_dir}: {error}: run this again") from error
+    result = {
+        "removed": done.removed,
+        "pending": done.pending,
+        "unsearchable": [str(path) for path in done.unsearchable],
+    }
+    _print(
+        args, result, [f"{path}: cannot be searched, it may hold such groups: delete it" for path in done.unsearchable]
+    )
+    if done.pending and not args.json:
+        print("pending groups are hidden now, and cut out when the running gateway seals their segment")
+    return 1 if done.unsearchable else 0
+
+
+def _log_dir(args: argparse.Namespace) -> Path:
+    from router.settings import load_settings  # noqa: PLC0415  # quick `--help`
+
+    path: Path = args.dir or load_settings(args.config).log.dir
+    if not path.is_dir():
+        raise ConfigError(f"there is no group log in {path}: give its directory with --dir or [log] dir")
+    return path
+
+
+@contextmanager
+def _progress(title: str, log_dir: Path) -> Iterator[Callable[[Path], None]]:
+    """A bar on a terminal's stderr; yields what to call with each segment that is done."""
+    from rich.console import Console  # noqa: PLC0415  # quick `--help`
+    from rich.progress import Progress  # noqa: PLC0415
+
+    from router.group_log import segments  # noqa: PLC0415
+    from router.segments import CORRUPT, OPEN, SEALED  # noqa: PLC0415
+
+    total = len(segments(log_dir, SEALED, OPEN, CORRUPT))
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda _: bar.advance(task)
+
+
+def _print(args: argparse.Namespace, result: Mapping[str, Any], problems: list[str]) -> None:
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if args.json:
+        print(json.dumps({**result, "problems": problems}))
+        return
+    for name, value in result.items():
+        shown = ", ".join(f"{key} {count}" for key, count in value.items()) if isinstance(value, dict) else value
+        print(f"{name.replace('_', ' '):<22}{shown if shown not in ('', []) else '-'}")
+
+
+def _time(seconds: float | None) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds is not None else ""

@@ -1,0 +1,75 @@
+"""Removing groups from the log for good: hidden from every reader at once, then cut out of the segments."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from router.errors import RecordError, SegmentCorrupt
+from router.fs import locked
+from router.group_log import recover_abandoned, segments
+from router.records import decode_group
+from router.segment_writer import rewrite
+from router.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, check_seal, payloads
+from router.tombstones import Tombstones, add_tombstone, load_tombstones
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What `forget` did."""
+
+    removed: int  # groups cut out of the segments
+    pending: int  # groups hidden now and cut out when a running gateway seals their segment
+    unsearchable: tuple[Path, ...]  # damaged segments, and those of a newer schema: they may hold more
+
+
+def forget(
+    log_dir: Path,
+    *,
+    tenant: str | None = None,
+    group: str | None = None,
+    advance: Callable[[Path], None] = lambda _: None,
+) -> Forgotten:
+    """Forget one group, or every group a tenant has had until now; exactly one of the two is given.
+
+    The tombstone is on disk before the first segment is touched, and every segment is replaced by rename: after a crash
+    nothing forgotten is readable, and any later call removes what this one left. `advance` is told each sealed segment
+    that is done. Raises `RecordError` when the list of tombstones is damaged, `OSError` when the log cannot be written.
+    """
+    with locked(log_dir / "forget.lock"):
+        if group is None or group not in load_tombstones(log_dir).groups:
+            add_tombstone(log_dir, now=time.time(), tenant=tenant, group=group)
+        removed = sum(found.forgotten for found in recover_abandoned(log_dir))
+        unsearchable = segments(log_dir, CORRUPT)
+        named = _Named(load_tombstones(log_dir))
+        for path in segments(log_dir, SEALED):
+            named.undecodable = 0
+            try:
+                check_seal(path)
+                removed += rewrite(path, named)
+            except SegmentCorrupt:
+                unsearchable.append(path)
+            if named.undecodable:
+                unsearchable.append(path)
+            advance(path)
+        pending = sum(named(payload) for path in segments(log_dir, OPEN) for payload in payloads(path))
+    return Forgotten(removed, pending, tuple(unsearchable))
+
+
+class _Named:
+    """Whether the group of a payload was forgotten; counts the payloads that do not tell."""
+
+    def __init__(self, tombstones: Tombstones) -> None:
+        self.undecodable = 0
+        self._tombstones = tombstones
+
+    def __call__(self, payload: bytes) -> bool:
+        if payload == FORGOTTEN:
+            return False
+        try:
+            return self._tombstones.covers(decode_group(payload))
+        except RecordError:
+            self.undecodable += 1
+            return False
