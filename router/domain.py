@@ -337,3 +337,4 @@ class EngineInfo:
     logprobs_mode: str  # "processed_logprobs", "raw_logprobs" or "unknown"
     max_model_len: int | None = None
     missing: tuple[str, ...] = ()  # one clause for each thing that keeps rows from training
+    template_fingerprint: str | None = None  # sha256 of the token ids of a fixed conversation

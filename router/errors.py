@@ -27,7 +27,10 @@ A new error is added here and, if it can reach a client, in `gateway.http_errors
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from router.domain import Verification
 
 
 class ThinkTwiceError(Exception):
@@ -58,7 +61,7 @@ class PayloadTooLarge(InvalidRequest):
 class NotAnswered(ThinkTwiceError):
     """No answer may be returned; `verification` is the response extension that says why."""
 
-    def __init__(self, message: str, verification: Mapping[str, Any]) -> None:
+    def __init__(self, message: str, verification: Verification) -> None:
         super().__init__(message)
         self.verification = verification
 

@@ -73,7 +73,8 @@ def next_wave(plan: Plan, tally: Tally) -> int:
     """How many samples to launch together, at least 1 while nothing stops the group.
 
     The first wave is small. After it, with an oracle, all the rest: its first pass cancels the others. Without one,
-    just as many as could settle the vote if they all agreed with the leader.
+    just as many as could settle the vote if they all agreed with the leader. An escalated single sample counts as
+    spent and is followed by a small wave first.
     """
     remaining = plan.maximum - tally.spent
     if plan.full:
@@ -82,7 +83,7 @@ def next_wave(plan: Plan, tally: Tally) -> int:
         return min(max(plan.first_wave, plan.minimum), remaining)
     short_of_minimum = max(plan.minimum - tally.spent, 1)
     if plan.oracle:
-        return remaining
+        return remaining if tally.spent >= plan.first_wave else min(max(plan.first_wave, short_of_minimum), remaining)
     first, second = tally.leaders
     for size in range(short_of_minimum, remaining):
         if vote_settled((first + size, second), remaining - size, plan.quorum):

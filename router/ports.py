@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ class Backend(Protocol):
         """The whole chat completion object, as the engine returned it."""
         ...
 
-    def stream(self, draw: Draw) -> AsyncIterator[Mapping[str, Any]]:
+    def stream(self, draw: Draw) -> AsyncGenerator[Mapping[str, Any]]:
         """The chunks of a chat completion, as the engine sent them."""
         ...
 
@@ -72,6 +72,16 @@ class AnswerCache(Protocol):
 
 class GroupLog(Protocol):
     """Where every scored group goes. Raises `LogUnavailable` when it cannot promise to keep one more."""
+
+    @property
+    def healthy(self) -> str | None:
+        """What is wrong with it, in one line, or None."""
+        ...
+
+    @property
+    def queue_length(self) -> int:
+        """Groups handed over and not yet on disk."""
+        ...
 
     def admit(self) -> None:
         """Raise `LogUnavailable` now rather than after the tokens are spent."""

@@ -123,6 +123,7 @@ class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     policy: str
     profile: str | None
     created_at: float
+    stopped: Stopped = Stopped.DECISIVE
 
     def __post_init__(self) -> None:
         if self.status is not Status.VERIFIED:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -50,15 +50,9 @@ class VllmBackend:
     async def stream(self, draw: Draw) -> AsyncGenerator[Mapping[str, Any]]:
         """The chunks of a chat completion. Leaving early closes the connection, which cancels the samples upstream."""
         body = chat_body(draw) | {"stream": True, "stream_options": {"include_usage": True}}
-        async with self.request("POST", "/v1/chat/completions", body, draw.timeout_s) as response:
-            async for data in _events(response):
-                if data == b"[DONE]":
-                    return
-                chunk = _decode(data)
-                if "error" in chunk:
-                    raise _rejected(response.status, chunk)
+        async with aclosing(self.stream_json("/v1/chat/completions", body, draw.timeout_s)) as chunks:
+            async for chunk in chunks:
                 yield chunk
-        raise BackendProtocolError("the engine closed its stream before [DONE]")
 
     async def probe(self) -> EngineInfo:
         """What the engine is and can do; draws a few single tokens."""
@@ -81,6 +75,20 @@ class VllmBackend:
         """The JSON object that one of the engine's POST routes answers."""
         async with self.request("POST", path, body, timeout_s) as response:
             return await _json_object(response)
+
+    async def stream_json(
+        self, path: str, body: Mapping[str, Any], timeout_s: float
+    ) -> AsyncGenerator[Mapping[str, Any]]:
+        """The JSON objects that one of the engine's POST routes streams, up to its `[DONE]`."""
+        async with self.request("POST", path, body, timeout_s) as response:
+            async for data in _events(response):
+                if data == b"[DONE]":
+                    return
+                chunk = _decode(data)
+                if "error" in chunk:
+                    raise _rejected(response.status, chunk)
+                yield chunk
+        raise BackendProtocolError("the engine closed its stream before [DONE]")
 
     @asynccontextmanager
     async def request(

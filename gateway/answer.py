@@ -1,0 +1,62 @@
+"""An answer as the service made it, before it takes the wire's form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.call import ChatCall
+from gateway.policies import ResolvedPolicy
+from router.decode import Decoded, Task
+from router.domain import Purpose, Route, RouteDecision, Tokens, Verification
+from router.plan import Plan
+from router.vote import Ballot
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An admitted request: its identity, its policy, and what the router decided."""
+
+    call: ChatCall
+    group_id: str
+    policy: ResolvedPolicy
+    task: Task
+    decision: RouteDecision
+    plan: Plan
+
+    @property
+    def live(self) -> bool:
+        """Whether the answer streams as it is generated: one sample, and no decisive check that may replace it."""
+        one_sample = self.decision.route is Route.SINGLE
+        return self.call.stream and one_sample and (not self.plan.oracle or self.plan.maximum == 1)
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether a verified answer may come from the cache or go to it."""
+        call = self.call
+        bypassed = call.no_store or call.logprobs or call.purpose is Purpose.EVAL or self.live
+        return self.plan.oracle and not bypassed
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """A decoded request with its vote and what may be claimed of the answer."""
+
+    decoded: Decoded
+    ballot: Ballot
+    verification: Verification
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back to the client."""
+
+    verification: Verification
+    message: Mapping[str, Any]
+    finish_reason: str | None
+    tokens: Tokens
+    stop_reason: int | str | None = None
+    raw_logprobs: Mapping[str, Any] | None = None
+    completion: Mapping[str, Any] | None = None  # the engine's own object, on the single path
+    overhead_s: float = 0.0

@@ -1,0 +1,113 @@
+"""The HTTP application: thin routes over the service, and every error in the OpenAI shape."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.http_errors import error_body, error_headers, plain_error, status_of
+from gateway.passthrough import ROUTES
+from gateway.request_scope import RequestScope
+from gateway.runtime import Runtime
+from router.errors import ThinkTwiceError
+
+_log = logging.getLogger(__name__)
+
+
+def create_app(runtime_factory: Callable[[], AbstractAsyncContextManager[Runtime]]) -> FastAPI:
+    """The application; its runtime is opened in the server's event loop and closed after the last request."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with runtime_factory() as runtime:
+            app.state.runtime = runtime
+            yield
+
+    app = FastAPI(title="thinktwice", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(RequestScope)
+    app.add_exception_handler(ThinkTwiceError, _refuse)
+    app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(Exception, _broken)
+    _add_openai_routes(app)
+    _add_operator_routes(app)
+    return app
+
+
+def _add_openai_routes(app: FastAPI) -> None:
+    @app.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Response:
+        return await _runtime(request).chat(request)
+
+    for path in ROUTES:
+
+        @app.post(path)
+        async def passthrough(request: Request) -> Response:
+            return await _runtime(request).passthrough(request)
+
+    @app.get("/v1/models")
+    async def models(request: Request) -> Response:
+        runtime = _runtime(request)
+        created = int(runtime.started_at)
+        cards = [
+            {"id": name, "object": "model", "created": created, "owned_by": "thinktwice"}
+            for name in runtime.deps.policies.names()
+        ]
+        return _json({"object": "list", "data": cards})
+
+
+def _add_operator_routes(app: FastAPI) -> None:
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return _json({"status": "ok"})
+
+    @app.get("/readyz")
+    async def readyz(request: Request) -> Response:
+        health = _runtime(request).watcher.health
+        status = 200 if health.engine_up else 503
+        return _json({"ready": health.engine_up, "degraded": health.degraded, "backend": health.engine_up}, status)
+
+    @app.get("/metrics")
+    async def metrics(request: Request) -> Response:
+        body, content_type = _runtime(request).deps.metrics.render()
+        return Response(body, media_type=content_type)
+
+    @app.get("/v1/scorecard")
+    async def scorecard(request: Request) -> Response:
+        return _json(_runtime(request).deps.scorecard.report())
+
+
+def _runtime(request: Request) -> Runtime:
+    runtime: Runtime = request.app.state.runtime
+    return runtime
+
+
+def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(body), status, headers, media_type="application/json")
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ThinkTwiceError)
+    return _json(error_body(error), status_of(error), error_headers(error))
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = f"{request.method} {request.url.path}: {HTTPStatus(error.status_code).phrase}"
+    code = "not_found" if error.status_code == 404 else "method_not_allowed"
+    return _json(plain_error(message, "invalid_request_error", code=code), error.status_code, dict(error.headers or {}))
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    """A defect of ours: the client learns its request id and nothing else; the server's log has the traceback."""
+    request_id = request.state.request_id
+    _log.error("request %s failed", request_id, exc_info=error)
+    return _json(plain_error(f"internal error, request {request_id}", "server_error", code="internal_error"), 500)

@@ -1,0 +1,117 @@
+"""The composition root: settings to a running gateway. Nothing else constructs an adapter."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+from gateway.adapters.memory_cache import MemoryCache
+from gateway.adapters.redis_cache import RedisCache
+from gateway.adapters.segment_log import SegmentLog
+from gateway.adapters.vllm import VllmBackend
+from gateway.chat import ChatRoute
+from gateway.cost import cost_usd, price_of
+from gateway.dependencies import Dependencies
+from gateway.metrics import Metrics
+from gateway.passthrough import Passthrough
+from gateway.policies import PolicyDirectory
+from gateway.runtime import Runtime
+from gateway.scorecard import Scorecard
+from gateway.service import AnswerService
+from gateway.watcher import Watcher
+from router.domain import Tokens
+from router.errors import ConfigError
+from router.heldout import load_salt
+from router.registry import PolicyRegistry
+from router.route import Router
+from router.settings import RedisSection, Settings
+from router.verify.pool import WorkerPool
+from router.verify.spec import check_profiles
+
+_log = logging.getLogger(__name__)
+
+
+def check_settings(settings: Settings) -> None:
+    """Find what cannot work before anything is started. Raises `ConfigError`, one line with the cure."""
+    check_profiles(settings.profiles)
+    try:
+        settings.state.dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the state directory {settings.state.dir} cannot be made ({error.strerror}): set [state] dir"
+        ) from error
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    """A running gateway; closes in reverse order, the log last but for the workers it does not need."""
+    async with AsyncExitStack() as stack:
+        log = SegmentLog.open(settings.log)
+        stack.push_async_callback(log.close)
+        cache = _cache(settings.redis)
+        stack.push_async_callback(cache.close)
+        verifier = await stack.enter_async_context(
+            WorkerPool(workers=settings.verify.workers, queue=settings.verify.queue)
+        )
+        backend = await stack.enter_async_context(
+            VllmBackend(
+                settings.backend.url,
+                api_key=settings.backend.api_key,
+                connect_timeout_s=settings.backend.connect_timeout_s,
+            )
+        )
+        policies = PolicyDirectory(PolicyRegistry(settings.state.dir), settings.backend.model)
+        metrics, scorecard = Metrics(), _scorecard(settings, policies)
+        deps = Dependencies(
+            backend=backend,
+            verifier=verifier,
+            cache=cache,
+            log=log,
+            policies=policies,
+            router=Router(
+                threshold=settings.router.difficulty_threshold,
+                quorum=settings.router.quorum,
+                max_samples=settings.router.max_samples,
+                audit_share=settings.router.audit_share,
+            ),
+            metrics=metrics,
+            scorecard=scorecard,
+            prices=settings.prices,
+            deadline_s=settings.server.deadline_s,
+            heldout_share=settings.heldout.share,
+            salt=load_salt(settings.state.dir),
+        )
+        watcher = Watcher(deps, cache_name="redis" if settings.redis.url else "memory")
+        await watcher.look()
+        watching = asyncio.create_task(watcher.run())
+        stack.push_async_callback(_cancelled, watching)
+        yield Runtime(
+            deps=deps,
+            chat=ChatRoute(AnswerService(deps), settings, metrics, scorecard),
+            passthrough=Passthrough(backend, policies, settings),
+            watcher=watcher,
+            started_at=time.time(),
+        )
+
+
+def _cache(section: RedisSection) -> RedisCache | MemoryCache:
+    if section.url is not None:
+        return RedisCache(section.url, timeout_s=section.timeout_s, ttl_s=section.ttl_s)
+    _log.warning("no [redis] url: verified answers are cached in this process only, at most %d", section.memory_entries)
+    return MemoryCache(section.memory_entries, section.ttl_s)
+
+
+def _scorecard(settings: Settings, policies: PolicyDirectory) -> Scorecard:
+    def cost_of(policy: str, tokens: Tokens) -> float | None:
+        return cost_usd(tokens, price_of(settings.prices, policies.resolve(policy)))
+
+    return Scorecard(cost_of)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,33 @@
+"""A chat request, parsed once at the edge: everything after it works on these values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from router.domain import Effort, Prompt, Purpose, VerificationSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whose request it is, and whether its groups may train."""
+
+    name: str
+    train_consent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """One accepted chat request."""
+
+    request_id: str
+    tenant: Tenant
+    model: str  # as the client named it; echoed in the response
+    prompt: Prompt
+    spec: VerificationSpec
+    effort: Effort
+    stream: bool = False
+    include_usage: bool = False
+    n: int = 1
+    logprobs: bool = False
+    no_store: bool = False
+    purpose: Purpose = Purpose.PROD

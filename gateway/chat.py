@@ -1,0 +1,79 @@
+"""`POST /v1/chat/completions`: the hot route, from bytes to bytes."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from gateway import render, sse
+from gateway.answer import Answer
+from gateway.body import ClientGone, read_body, until_disconnect
+from gateway.call import ChatCall, Tenant
+from gateway.http_errors import status_of
+from gateway.metrics import Metrics
+from gateway.scorecard import Scorecard
+from gateway.service import AnswerService
+from gateway.wire import parse_chat
+from router.domain import Purpose
+from router.errors import NotAnswered, ThinkTwiceError
+from router.settings import Settings
+
+JSON = "application/json"
+
+
+class ChatRoute:
+    """Handles chat requests and counts those that end in an error."""
+
+    def __init__(self, service: AnswerService, settings: Settings, metrics: Metrics, scorecard: Scorecard) -> None:
+        self._service, self._settings = service, settings
+        self._metrics, self._scorecard = metrics, scorecard
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one request. Raises `ThinkTwiceError`, which the application turns into an OpenAI error."""
+        started = time.perf_counter()
+        call: ChatCall | None = None
+        with self._metrics.in_flight():
+            try:
+                call = await self._parse(request)
+                return await (self._stream(request, call) if call.stream else self._whole(request, call))
+            except ClientGone:
+                self._metrics.observe_cancelled(time.perf_counter() - started)
+                return Response(status_code=499)
+            except NotAnswered:
+                raise  # counted as an answer: it was drawn, judged and withheld
+            except ThinkTwiceError as error:
+                code = status_of(error)
+                self._metrics.observe_error(code, time.perf_counter() - started)
+                if call is None or call.purpose is not Purpose.EVAL:
+                    self._scorecard.record_error(code)
+                raise
+
+    async def _parse(self, request: Request) -> ChatCall:
+        body = await read_body(request, self._settings.server.max_body_bytes)
+        return parse_chat(
+            body, request.headers, request_id=request.state.request_id, tenant=self._tenant(), settings=self._settings
+        )
+
+    def _tenant(self) -> Tenant:
+        """Without API keys there is one tenant, on loopback: whoever runs the gateway. It consents unless told not."""
+        local = self._settings.tenants.get("local")
+        return Tenant("local", train_consent=local.train_consent if local is not None else True)
+
+    async def _whole(self, request: Request, call: ChatCall) -> Response:
+        prepared = self._service.prepare(call)
+        answer = await until_disconnect(request, self._service.answer(prepared))
+        body = msgspec.json.encode(render.completion_json(answer, call))
+        return Response(body, media_type=JSON, headers=render.answer_headers(answer))
+
+    async def _stream(self, request: Request, call: ChatCall) -> Response:
+        """The first item is awaited before the status goes out, so that an early failure keeps its status code."""
+        prepared = self._service.prepare(call)
+        items = sse.items(self._service, prepared, self._settings.server.keepalive_s)
+        first = await until_disconnect(request, anext(items))
+        headers = render.answer_headers(first) if isinstance(first, Answer) else render.early_headers(prepared)
+        headers["Cache-Control"] = "no-cache"
+        headers["X-Accel-Buffering"] = "no"  # nginx would hold the tokens back
+        return StreamingResponse(sse.encode(first, items, prepared), media_type="text/event-stream", headers=headers)

@@ -1,0 +1,40 @@
+"""What the service works with. Only `gateway.bootstrap` makes one."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.metrics import Metrics
+from gateway.policies import PolicyDirectory
+from gateway.scorecard import Scorecard
+from router.domain import EngineInfo
+from router.ports import AnswerCache, Backend, GroupLog, Verifier
+from router.route import Router
+from router.settings import PriceSection
+
+UNPROBED = EngineInfo("unknown", "unknown", (), False, "unknown", missing=("it has not been probed yet",))
+
+
+@dataclass(slots=True)
+class Dependencies:
+    """The ports and values of one serving process. `engine` is what the last probe found."""
+
+    backend: Backend
+    verifier: Verifier
+    cache: AnswerCache
+    log: GroupLog
+    policies: PolicyDirectory
+    router: Router
+    metrics: Metrics
+    scorecard: Scorecard
+    prices: Mapping[str, PriceSection]
+    deadline_s: float
+    heldout_share: float
+    salt: bytes
+    engine: EngineInfo = UNPROBED
+
+    def cache_salt(self, tenant: str) -> str:
+        """The prefix-cache salt of a tenant: no tenant can time another's prompts. HMAC-SHA256 of the secret salt."""
+        return hmac.digest(self.salt, b"prefix-cache:" + tenant.encode(), "sha256").hex()[:32]

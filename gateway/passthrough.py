@@ -1,0 +1,77 @@
+"""Routes that are not ours to decode: `/v1/completions` and `/v1/embeddings`, rebuilt from an allowlist."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from gateway import strict_json
+from gateway.adapters.vllm import VllmBackend
+from gateway.body import ClientGone, read_body, until_disconnect
+from gateway.http_errors import error_body
+from gateway.policies import PolicyDirectory
+from gateway.sse import DONE, event
+from router.errors import InvalidRequest, ThinkTwiceError
+from router.settings import Settings
+
+_COMPLETION = frozenset(
+    {"model", "prompt", "suffix", "echo", "max_tokens", "min_tokens", "ignore_eos", "stop", "seed", "user"}
+    | {"temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty"}
+    | {"n", "stream", "stream_options", "logprobs", "logit_bias"}
+)
+ROUTES: Mapping[str, frozenset[str]] = {
+    "/v1/completions": _COMPLETION,
+    "/v1/embeddings": frozenset({"model", "input", "encoding_format", "dimensions", "user"}),
+}
+
+
+class Passthrough:
+    """Passes a request on, with the model's alias resolved and echoed."""
+
+    def __init__(self, backend: VllmBackend, policies: PolicyDirectory, settings: Settings) -> None:
+        self._backend, self._policies, self._settings = backend, policies, settings
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one request. Raises `InvalidRequest` or `BackendError`."""
+        path = request.url.path
+        fields = strict_json.loads(await read_body(request, self._settings.server.max_body_bytes))
+        if not isinstance(fields, dict):
+            raise InvalidRequest("the body must be a JSON object")
+        for name in fields.keys() - ROUTES[path] - set(self._settings.backend.allow_fields):
+            raise InvalidRequest(f"the field {name!r} is not supported", param=name, code="unknown_field")
+        asked = fields.get("model")
+        if not isinstance(asked, str):
+            raise InvalidRequest("model must be a string", param="model")
+        body = fields | {"model": self._policies.resolve(asked).name}
+        deadline_s = self._settings.server.deadline_s
+        try:
+            if not fields.get("stream"):
+                answer = await until_disconnect(request, self._backend.post_json(path, body, deadline_s))
+                return _json({**answer, "model": asked})
+            chunks = self._backend.stream_json(path, body, deadline_s)
+            first = await until_disconnect(request, anext(chunks))
+        except ClientGone:
+            return Response(status_code=499)
+        return StreamingResponse(_events(first, chunks, asked), media_type="text/event-stream")
+
+
+def _json(body: Mapping[str, Any]) -> Response:
+    return Response(msgspec.json.encode(body), media_type="application/json")
+
+
+async def _events(
+    first: Mapping[str, Any], rest: AsyncGenerator[Mapping[str, Any]], model: str
+) -> AsyncGenerator[bytes]:
+    yield event({**first, "model": model})
+    try:
+        async with aclosing(rest):
+            async for chunk in rest:
+                yield event({**chunk, "model": model})
+    except ThinkTwiceError as error:
+        yield event(error_body(error))
+    yield DONE

@@ -1,0 +1,162 @@
+"""Answers in OpenAI's form: a completion object, the chunks of a stream, and our headers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gateway.answer import Answer, Prepared
+from gateway.call import ChatCall
+from router.domain import Tokens, Verification
+
+HEADER = "X-Thinktwice-"
+
+
+def verification_json(verification: Verification) -> dict[str, Any]:
+    """The response extension of DESIGN section 2."""
+    return {
+        "status": verification.status,
+        "reason": verification.reason,
+        "route": verification.route,
+        "escalated": verification.escalated,
+        "samples": verification.samples,
+        "votes": verification.votes,
+        "agreement": round(verification.agreement, 4),
+        "difficulty": round(verification.difficulty, 4),
+        "stopped": verification.stopped,
+        "profile": verification.profile,
+        "score": verification.score,
+        "checks": [
+            {
+                "id": check.id,
+                "type": check.type,
+                "class": check.klass,
+                "outcome": check.outcome,
+                "score": check.score,
+                "ms": round(check.ms, 3),
+                "version": check.version,
+            }
+            for check in verification.checks
+        ],
+        "group_id": verification.group_id,
+        "policy": verification.policy,
+        "cost_usd": verification.cost_usd,
+        "cached": verification.cached,
+    }
+
+
+def completion_json(answer: Answer, call: ChatCall) -> dict[str, Any]:
+    """The chat completion: the engine's own object on the single path, else one choice made of the elected sample."""
+    verification = verification_json(answer.verification)
+    if answer.completion is not None:
+        completion = _without_our_fields(answer.completion, call)
+        completion["choices"] = [_without_our_fields(choice, call) for choice in answer.completion["choices"]]
+        return completion | {"model": call.model, "verification": verification}
+    choice = {
+        "index": 0,
+        "message": dict(answer.message),
+        "logprobs": answer.raw_logprobs if call.logprobs else None,
+        "finish_reason": answer.finish_reason,
+        "stop_reason": answer.stop_reason,
+    }
+    return {
+        "id": f"chatcmpl-{answer.verification.group_id}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": call.model,
+        "choices": [choice],
+        "usage": usage_json(answer.tokens),
+        "verification": verification,
+    }
+
+
+def live_chunk(chunk: Mapping[str, Any], call: ChatCall) -> dict[str, Any]:
+    """A chunk of the engine's stream, without what only we asked for."""
+    shown = _without_our_fields(chunk, call)
+    shown["choices"] = [_without_our_fields(choice, call) for choice in chunk.get("choices") or ()]
+    shown.pop("usage", None)
+    return shown | {"model": call.model}
+
+
+def last_live_chunk(chunk: Mapping[str, Any], answer: Answer, call: ChatCall) -> dict[str, Any]:
+    """The chunk that ends a live stream, with the verdict. A refusal can only be appended to what was streamed."""
+    shown = live_chunk(chunk, call)
+    if answer.finish_reason == "content_filter":
+        for choice in shown["choices"]:
+            choice["finish_reason"] = answer.finish_reason
+            choice["delta"] = {**(choice.get("delta") or {}), "refusal": answer.message.get("refusal")}
+    return shown | {"verification": verification_json(answer.verification)}
+
+
+def answer_chunks(answer: Answer, call: ChatCall) -> Iterator[dict[str, Any]]:
+    """The chunks of an answer that was settled before its first byte: role, message, finish with the verdict."""
+    delta = {name: value for name, value in answer.message.items() if value is not None}
+    delta["role"] = "assistant"
+    if delta.get("tool_calls"):
+        delta["tool_calls"] = [{"index": index, **tool} for index, tool in enumerate(delta["tool_calls"])]
+    yield _chunk(answer, call, {**delta}, logprobs=answer.raw_logprobs if call.logprobs else None)
+    ending = _chunk(answer, call, {}, finish_reason=answer.finish_reason, stop_reason=answer.stop_reason)
+    yield ending | {"verification": verification_json(answer.verification)}
+
+
+def usage_chunk(answer: Answer, call: ChatCall) -> dict[str, Any]:
+    """The chunk that `stream_options.include_usage` asks for."""
+    return _chunk(answer, call, {}) | {"choices": [], "usage": usage_json(answer.tokens)}
+
+
+def usage_json(tokens: Tokens) -> dict[str, Any]:
+    """OpenAI's usage object, over all samples."""
+    return {
+        "prompt_tokens": tokens.prompt,
+        "completion_tokens": tokens.completion,
+        "total_tokens": tokens.prompt + tokens.completion,
+        "prompt_tokens_details": {"cached_tokens": tokens.cached_prompt} if tokens.cached_prompt else None,
+    }
+
+
+def early_headers(prepared: Prepared) -> dict[str, str]:
+    """What is known before the first token."""
+    return {
+        f"{HEADER}Route": prepared.decision.route.value,
+        f"{HEADER}Group-Id": prepared.group_id,
+        f"{HEADER}Policy": prepared.policy.name,
+    }
+
+
+def answer_headers(answer: Answer) -> dict[str, str]:
+    """What is known of a settled answer. No cost header without a price."""
+    verification = answer.verification
+    headers = {
+        f"{HEADER}Status": verification.status.value,
+        f"{HEADER}Route": verification.route.value,
+        f"{HEADER}Samples": str(verification.samples),
+        f"{HEADER}Group-Id": verification.group_id,
+        f"{HEADER}Policy": verification.policy,
+        f"{HEADER}Overhead-Ms": f"{answer.overhead_s * 1000:.2f}",
+    }
+    if verification.cost_usd is not None:
+        headers[f"{HEADER}Cost-Usd"] = f"{verification.cost_usd:.8f}"
+    return headers
+
+
+def _chunk(answer: Answer, call: ChatCall, delta: Mapping[str, Any], **ending: Any) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None, **ending}
+    return {
+        "id": f"chatcmpl-{answer.verification.group_id}",
+        "object": "chat.completion.chunk",
+        "created": int(time.time()),
+        "model": call.model,
+        "choices": [choice],
+    }
+
+
+def _without_our_fields(part: Mapping[str, Any], call: ChatCall) -> dict[str, Any]:
+    """A copy in which the ids and log-probabilities that only we asked for are null, as if we had not."""
+    shown = dict(part)
+    ours = {"prompt_token_ids", "token_ids"} if not call.prompt.options.get("return_token_ids") else set()
+    if not call.logprobs:
+        ours.add("logprobs")
+    for name in ours & shown.keys():
+        shown[name] = None
+    return shown

@@ -1,0 +1,21 @@
+"""The parts of one serving process that routes reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.chat import ChatRoute
+from gateway.dependencies import Dependencies
+from gateway.passthrough import Passthrough
+from gateway.watcher import Watcher
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """One running gateway. `started_at` is Unix time in seconds."""
+
+    deps: Dependencies
+    chat: ChatRoute
+    passthrough: Passthrough
+    watcher: Watcher
+    started_at: float

@@ -1,0 +1,212 @@
+"""The service behind a chat request: cache -> route -> decode -> vote -> cache -> log.
+
+A request passes through `prepare` (admit and route), then `answer`, or `stream_live` for a single sample that streams
+as it is generated. Both end in `_settle`, the one place where a group is logged, cached and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from gateway.answer import Answer, Concluded, Prepared
+from gateway.call import ChatCall
+from gateway.cost import cost_usd, price_of
+from gateway.dependencies import Dependencies
+from gateway.group_record import group_record
+from gateway.served import Served
+from gateway.stopwatch import Stopwatch
+from gateway.verified_answers import VerifiedAnswers
+from router.decode import Decoded, Decoder, Task
+from router.domain import OnFailure, Purpose, Route, Status, Stopped, Tokens, Verification
+from router.errors import InvalidRequest, NotVerified, VerificationFailed, VerifierUnavailable
+from router.fold import StreamFold, completion_samples, completion_tokens
+from router.heldout import is_heldout, prompt_hash
+from router.ids import new_group_id, uniform
+from router.plan import stop_reason
+from router.records import GroupRecord
+from router.vote import conclude, elect
+
+
+class AnswerService:
+    """Answers chat calls. Everything it needs comes from `Dependencies`."""
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._deps = dependencies
+        self._decoder = Decoder(dependencies.backend, dependencies.verifier)
+        self._verified = VerifiedAnswers(dependencies.cache, dependencies.metrics, dependencies.scorecard)
+
+    def prepare(self, call: ChatCall) -> Prepared:
+        """Admit and route a call, before any token is spent.
+
+        Raises `ModelNotFound`, `LogUnavailable`, `VerifierUnavailable`, `BackendUnavailable` or `InvalidRequest`.
+        """
+        deps = self._deps
+        policy = deps.policies.resolve(call.model)
+        deps.log.admit()
+        if call.spec.checks and not deps.verifier.available():
+            raise VerifierUnavailable("the checks of this request cannot run now: no verification worker is up")
+        group_id = new_group_id()
+        audit_draw = 1.0 if call.purpose is Purpose.EVAL or call.n > 1 else uniform(group_id)
+        decision, plan = deps.router.decide(call.prompt, call.spec, call.effort, audit_draw)
+        if call.n > 1 and decision.route is Route.VOTE:
+            raise InvalidRequest("n above 1 is for the single-sample path; the vote draws verification.samples", "n")
+        task = Task(
+            prompt=call.prompt,
+            spec=call.spec,
+            kind=decision.task,
+            model=policy.name,
+            deadline=asyncio.get_running_loop().time() + deps.deadline_s,
+            cache_salt=deps.cache_salt(call.tenant.name),
+        )
+        return Prepared(call, group_id, policy, task, decision, plan)
+
+    async def answer(self, prepared: Prepared) -> Answer:
+        """The whole answer.
+
+        Raises `VerificationFailed` or `NotVerified` under `on_failure: error`, `BackendError`, and `LogUnavailable`.
+        """
+        watch = Stopwatch()
+        if (cached := await self._verified.find(prepared)) is not None:
+            self._count(prepared, cached.verification, watch)
+            return cached
+        with watch.elsewhere():
+            decoded, completion = await self._sample(prepared)
+        return await self._settle(prepared, decoded, watch, completion)
+
+    async def stream_live(self, prepared: Prepared) -> AsyncGenerator[Mapping[str, Any] | Answer]:
+        """The engine's chunks as they come, then the settled `Answer`, then the chunk that ended the last sample.
+
+        The answer comes before the last chunk so that the verdict can ride on it.
+        """
+        [(_, draw)] = prepared.task.draw(0, prepared.call.n)
+        fold = StreamFold(0, draw.sampling, draw.model, draw.n)
+        decoded = Decoded(stopped=Stopped.SINGLE)
+        last: Mapping[str, Any] = {}
+        watch = Stopwatch()
+        with watch.elsewhere():
+            async with aclosing(self._deps.backend.stream(draw)) as chunks:
+                async for chunk in chunks:
+                    ended = fold.feed(chunk)
+                    decoded.candidates += [await self._decoder.judge(prepared.task, sample) for sample in ended]
+                    if ended and fold.complete:
+                        last = chunk
+                    elif chunk.get("choices"):
+                        watch.first_token()
+                        yield chunk
+        decoded.tokens, decoded.prompt_token_ids = fold.tokens(), fold.prompt_token_ids
+        yield await self._settle(prepared, decoded, watch, None)
+        yield last
+
+    async def _sample(self, prepared: Prepared) -> tuple[Decoded, Mapping[str, Any] | None]:
+        """Draw what the route asks for; a single sample that its oracle does not accept is escalated to the vote."""
+        task, plan = prepared.task, prepared.plan
+        if prepared.decision.route is Route.VOTE:
+            return await self._decoder.decode(task, plan), None
+        [(_, draw)] = task.draw(0, prepared.call.n)
+        completion = await self._deps.backend.complete(draw)
+        samples = completion_samples(completion, draw.sampling, draw.model)
+        decoded = Decoded(
+            candidates=[await self._decoder.judge(task, sample) for sample in samples],
+            tokens=completion_tokens(completion),
+            prompt_token_ids=tuple(completion.get("prompt_token_ids") or ()) or None,
+            stopped=Stopped.SINGLE,
+        )
+        if not plan.oracle or stop_reason(plan, decoded.tally()) is not None:
+            return decoded, completion
+        return await self._decoder.decode(task, plan, first=decoded), None
+
+    async def _settle(
+        self, prepared: Prepared, decoded: Decoded, watch: Stopwatch, completion: Mapping[str, Any] | None
+    ) -> Answer:
+        """Log, cache and count a decoded request, then apply `on_failure`."""
+        deps, spec = self._deps, prepared.call.spec
+        concluded = self._conclude(prepared, decoded)
+        verification, winner = concluded.verification, concluded.ballot.winner.sample
+        hashed = prompt_hash(prepared.call.prompt.messages, deps.salt)
+        heldout = is_heldout(hashed, deps.heldout_share)
+        record = group_record(prepared, concluded, deps.engine, prompt_hash=hashed, heldout=heldout)
+        await deps.log.append(record)
+        deps.metrics.observe_logged(record)
+        await self._verified.keep(prepared, concluded)
+        refuse = verification.status is not Status.VERIFIED and spec.on_failure is not OnFailure.RETURN
+        self._count(prepared, verification, watch, record=record, decoded=decoded, refused=refuse)
+        answer = Answer(
+            verification=verification,
+            message=winner.message,
+            finish_reason=winner.finish_reason,
+            tokens=decoded.tokens,
+            stop_reason=winner.stop_reason,
+            raw_logprobs=winner.raw_logprobs,
+            completion=completion,
+            overhead_s=watch.overhead_s,
+        )
+        return _withhold(answer, spec.on_failure) if refuse else answer
+
+    def _conclude(self, prepared: Prepared, decoded: Decoded) -> Concluded:
+        """Elect the answer and state what may be claimed of it."""
+        ballot = elect(decoded.candidates)
+        status, reason = conclude(decoded.candidates, ballot, oracle=prepared.plan.oracle, stopped=decoded.stopped)
+        escalated = prepared.decision.route is Route.SINGLE and decoded.stopped is not Stopped.SINGLE
+        samples = len(decoded.candidates)
+        verification = Verification(
+            status=status,
+            reason=reason,
+            route=Route.VOTE if escalated else prepared.decision.route,
+            escalated=escalated,
+            samples=samples,
+            votes=ballot.votes,
+            agreement=ballot.votes / samples,
+            difficulty=prepared.decision.difficulty,
+            stopped=decoded.stopped,
+            profile=prepared.call.spec.profile,
+            score=ballot.winner.verdict.score,
+            checks=ballot.winner.checks,
+            group_id=prepared.group_id,
+            policy=prepared.policy.name,
+            cost_usd=cost_usd(decoded.tokens, price_of(self._deps.prices, prepared.policy)),
+        )
+        return Concluded(decoded, ballot, verification)
+
+    def _count(
+        self,
+        prepared: Prepared,
+        verification: Verification,
+        watch: Stopwatch,
+        *,
+        record: GroupRecord | None = None,
+        decoded: Decoded | None = None,
+        refused: bool = False,
+    ) -> None:
+        """Tell the metrics, and the scorecard unless the request is an evaluation."""
+        call = prepared.call
+        served = Served(
+            verification=verification,
+            tokens=decoded.tokens if decoded else Tokens(),
+            duration_s=watch.duration_s,
+            overhead_s=watch.overhead_s,
+            group=record,
+            code=422 if refused and call.spec.on_failure is OnFailure.ERROR else 200,
+            refused=refused,
+            stream=call.stream,
+            first_token_s=watch.first_token_s,
+            purpose=call.purpose,
+        )
+        self._deps.metrics.observe_answer(served)
+        if call.purpose is not Purpose.EVAL:
+            self._deps.scorecard.record(served)
+
+
+def _withhold(answer: Answer, on_failure: OnFailure) -> Answer:
+    """What the client gets instead of an answer that did not verify (DESIGN section 2)."""
+    verification = answer.verification
+    failed = verification.status is Status.FAILED
+    if on_failure is OnFailure.ERROR:
+        error = VerificationFailed if failed else NotVerified
+        raise error(f"no answer was verified: {verification.reason.value}", verification)
+    refusal = "No answer passed its checks." if failed else "No answer could be verified."
+    message = {"role": "assistant", "content": None, "refusal": refusal}
+    return replace(answer, message=message, finish_reason="content_filter", raw_logprobs=None, completion=None)

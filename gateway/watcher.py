@@ -1,0 +1,94 @@
+"""What the gateway keeps an eye on beside its requests: the engine, the cache, the log, the champion, its own loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from gateway.dependencies import UNPROBED, Dependencies
+from router.errors import BackendError, RegistryError
+
+INTERVAL_S = 1.0  # a promotion reaches serving within two of these
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Health:
+    """What `/readyz` says. `degraded` names what is down while requests are still answered."""
+
+    engine_up: bool = False
+    degraded: list[str] = field(default_factory=list)
+
+
+class Watcher:
+    """Looks at everything once an interval and keeps `health`, the engine's facts and the champion current."""
+
+    def __init__(self, dependencies: Dependencies, *, cache_name: str) -> None:
+        self._deps, self._cache_name = dependencies, cache_name
+        self.health = Health()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self.look()
+            due = loop.time() + INTERVAL_S
+            await asyncio.sleep(INTERVAL_S)
+            self._deps.metrics.set_loop_lag(max(loop.time() - due, 0.0))
+
+    async def look(self) -> None:
+        """Look once."""
+        deps = self._deps
+        engine_up, cache_up = await asyncio.gather(self._engine(), deps.cache.alive())
+        faults = {
+            self._cache_name: not cache_up,
+            "verifier": not deps.verifier.available(),
+            "log": deps.log.healthy is not None,
+            "registry": not self._registry(),
+        }
+        deps.metrics.set_cache(self._cache_name, cache_up)
+        deps.metrics.set_log_queue(deps.log.queue_length)
+        self.health = Health(engine_up, [name for name, down in faults.items() if down])
+
+    async def _engine(self) -> bool:
+        """Whether the engine answers; it is probed when it comes up, and again after it was down."""
+        deps = self._deps
+        if not await deps.backend.alive():
+            if deps.engine is not UNPROBED:
+                _log.warning("the engine no longer answers")
+                deps.engine = UNPROBED
+                deps.metrics.set_engine(None)
+            return False
+        if deps.engine is UNPROBED:
+            try:
+                deps.engine = await deps.backend.probe()
+            except BackendError as error:
+                _log.warning("the engine's probe failed: %s", error)
+                return False
+            deps.policies.engine_changed(deps.engine)
+            deps.metrics.set_engine(deps.engine)
+            self._say_what_is_missing()
+        return bool(deps.engine.models)
+
+    def _say_what_is_missing(self) -> None:
+        info = self._deps.engine
+        if info.missing:
+            _log.warning("serving fine, training rows: 0, because %s", "; ".join(info.missing))
+        else:
+            _log.info(
+                "engine %s %s: token ids and processed log-probabilities, rows can train", info.engine, info.version
+            )
+
+    def _registry(self) -> bool:
+        policies = self._deps.policies
+        try:
+            policies.refresh()
+            self._deps.metrics.set_policy(policies.champion, policies.base_model)
+        except RegistryError as error:
+            _log.error("the policy registry cannot be read, the last champion keeps serving: %s", error)
+            return False
+        except BackendError:
+            return True  # no engine has answered yet, so there is no model to name
+        return True

@@ -1,0 +1,188 @@
+"""The wire format of a chat request: strict JSON in, a `ChatCall` out. A field is honoured or refused, not ignored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gateway import strict_json
+from gateway.call import ChatCall, Tenant
+from router.domain import Effort, Prompt, Purpose, Sampling
+from router.errors import InvalidRequest
+from router.settings import Settings
+from router.verify.spec import merge
+
+PROFILE_HEADER = "x-verification-profile"
+PURPOSE_HEADER = "x-thinktwice-purpose"
+
+Probability = Annotated[float, Meta(ge=0, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class StreamOptions(Struct, forbid_unknown_fields=True):
+    """OpenAI's `stream_options`."""
+
+    include_usage: bool = False
+
+
+class ChatFields(Struct, forbid_unknown_fields=True):
+    """The fields of a chat request, each with its admitted range; null leaves the engine's default."""
+
+    model: str
+    messages: Annotated[list[dict[str, Any]], Meta(min_length=1)]
+    # Sampling
+    temperature: Annotated[float, Meta(ge=0)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=-1, le=2**31)] | None = None
+    min_p: Probability | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0)] | None = None
+    seed: Seed | None = None
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
+    # Shape of the answer, sent on as they are
+    stop: str | list[str] | None = None
+    logit_bias: dict[str, float] | None = None
+    response_format: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    user: str | None = None
+    stop_token_ids: list[int] | None = None
+    ignore_eos: bool | None = None
+    min_tokens: Annotated[int, Meta(ge=0)] | None = None
+    include_stop_str_in_output: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    # Ours to interpret
+    n: Annotated[int, Meta(ge=1, le=128)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    logprobs: bool | None = None
+    reasoning_effort: Effort | None = None
+    verification: dict[str, Any] | None = None
+
+
+_OPTIONS = (
+    "stop",
+    "logit_bias",
+    "response_format",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "user",
+    "stop_token_ids",
+    "ignore_eos",
+    "min_tokens",
+    "include_stop_str_in_output",
+    "top_logprobs",
+)
+_SAMPLING = tuple(name for name in Sampling.__slots__ if name != "max_tokens")
+_VALIDATION = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
+_UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
+
+
+def parse_chat(
+    body: bytes, headers: Mapping[str, str], *, request_id: str, tenant: Tenant, settings: Settings
+) -> ChatCall:
+    """Parse and admit one chat request. Raises `InvalidRequest`, naming the field."""
+    raw = strict_json.loads(body)
+    if not isinstance(raw, dict):
+        raise InvalidRequest("the body must be a JSON object")
+    opened = {name: raw.pop(name) for name in settings.backend.allow_fields if name in raw}
+    fields = _convert(raw)
+    _check_messages(fields.messages)
+    options = {name: value for name in _OPTIONS if (value := getattr(fields, name)) is not None} | opened
+    effort = fields.reasoning_effort or Effort.MEDIUM
+    if fields.reasoning_effort is not None and settings.backend.forward_reasoning_effort:
+        options["reasoning_effort"] = fields.reasoning_effort.value
+    if options.get("top_logprobs") and not fields.logprobs:
+        raise InvalidRequest("top_logprobs needs logprobs: true", param="top_logprobs")
+    spec = merge(
+        fields.verification,
+        headers.get(PROFILE_HEADER),
+        settings.profiles,
+        options.get("response_format"),
+        settings.verify.timeout_s,
+    )
+    if (fields.n or 1) > 1 and spec.checks:
+        raise InvalidRequest("n above 1 cannot be combined with checks: use verification.samples", param="n")
+    if fields.stream_options is not None and not fields.stream:
+        raise InvalidRequest("stream_options needs stream: true", param="stream_options")
+    return ChatCall(
+        request_id=request_id,
+        tenant=tenant,
+        model=fields.model,
+        prompt=Prompt(tuple(fields.messages), options, _sampling(fields)),
+        spec=spec,
+        effort=effort,
+        stream=bool(fields.stream),
+        include_usage=fields.stream_options is not None and fields.stream_options.include_usage,
+        n=fields.n or 1,
+        logprobs=bool(fields.logprobs),
+        no_store="no-store" in headers.get("cache-control", ""),
+        purpose=_purpose(headers),
+    )
+
+
+def _convert(raw: dict[str, Any]) -> ChatFields:
+    try:
+        return msgspec.convert(raw, ChatFields)
+    except msgspec.ValidationError as error:
+        message = str(error)
+        if (unknown := _UNKNOWN_FIELD.search(message)) is not None:
+            name = unknown["name"]
+            raise InvalidRequest(
+                f"the field {name!r} is not supported; an operator can open it with [backend] allow_fields",
+                param=name,
+                code="unknown_field",
+            ) from error
+        found = _VALIDATION.match(message)
+        what, path = (found["what"], found["path"]) if found else (message, None)
+        param = path or _missing_field(what)
+        raise InvalidRequest(f"{param or 'body'}: {what}", param=param) from error
+
+
+def _missing_field(what: str) -> str | None:
+    found = re.search(r"missing required field `([^`]*)`", what)
+    return found[1] if found else None
+
+
+def _check_messages(messages: list[dict[str, Any]]) -> None:
+    for index, message in enumerate(messages):
+        where = f"messages[{index}]"
+        if not isinstance(message.get("role"), str):
+            raise InvalidRequest(f"{where}.role must be a string", param=f"{where}.role")
+        content = message.get("content")
+        if not isinstance(content, str | list | None):
+            raise InvalidRequest(f"{where}.content must be a string or a list of parts", param=f"{where}.content")
+        for part in content if isinstance(content, list) else ():
+            if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+                raise InvalidRequest(f"{where}.content holds a part without a type", param=f"{where}.content")
+            if "text" in part and not isinstance(part["text"], str):
+                raise InvalidRequest(f"{where}.content holds a text part that is no string", param=f"{where}.content")
+
+
+def _sampling(fields: ChatFields) -> Sampling:
+    if (
+        None not in (fields.max_tokens, fields.max_completion_tokens)
+        and fields.max_tokens != fields.max_completion_tokens
+    ):
+        raise InvalidRequest("max_tokens and max_completion_tokens differ: give one", param="max_tokens")
+    settings: dict[str, Any] = {name: getattr(fields, name) for name in _SAMPLING}
+    return Sampling(**settings, max_tokens=fields.max_completion_tokens or fields.max_tokens)
+
+
+def _purpose(headers: Mapping[str, str]) -> Literal[Purpose.PROD, Purpose.EVAL]:
+    given = headers.get(PURPOSE_HEADER)
+    if given is None:
+        return Purpose.PROD
+    if given != Purpose.EVAL:
+        raise InvalidRequest(f"{PURPOSE_HEADER} can only be 'eval'", param=PURPOSE_HEADER)
+    return Purpose.EVAL
