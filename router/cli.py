@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # The named command alone is loaded; without one, all are, for the help page.
         parser = build_parser([each for each in commands if each.name == (arguments or [""])[0]] or commands)
-        args = parser.parse_args(arguments)
+        args = _parse(parser, arguments)
         if not hasattr(args, "run"):
             parser.print_help(sys.stderr)
             return EXIT_USAGE
@@ -86,6 +86,14 @@ def _register_unavailable(subparsers: Subparsers, command: EntryPoint, error: Im
     parser = subparsers.add_parser(command.name, help=f"unavailable: {cure}", add_help=False, prefix_chars="\0")
     parser.add_argument("rest", nargs="*")
     parser.set_defaults(run=refuse)
+
+
+def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    try:
+        return parser.parse_args(arguments)
+    except SystemExit:
+        sys.stdout.flush()  # so that a help page nobody reads ends here, not while the interpreter shuts down
+        raise
 
 
 def _run(args: argparse.Namespace) -> int:
