@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from router.errors import RecordError, SegmentCorrupt
-from router.fs import locked
-from router.group_log import recover_abandoned, segments
+from router.fs import drop_leftovers, locked
+from router.group_log import recover_abandoned, segments, worker_dirs
 from router.records import decode_group
 from router.segment_writer import rewrite
 from router.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, check_seal, payloads
@@ -41,6 +41,8 @@ def forget(
     with locked(log_dir / "forget.lock"):
         if group is None or group not in load_tombstones(log_dir).groups:
             add_tombstone(log_dir, now=time.time(), tenant=tenant, group=group)
+        for worker in worker_dirs(log_dir):
+            drop_leftovers(worker, f"*{SEALED}")
         removed = sum(found.forgotten for found in recover_abandoned(log_dir))
         unsearchable = segments(log_dir, CORRUPT)
         named = _Named(load_tombstones(log_dir))

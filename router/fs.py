@@ -37,6 +37,12 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     fsync_dir(path.parent)
 
 
+def drop_leftovers(directory: Path, names: str) -> None:
+    """Remove what `replacing`, cut off by a crash, left beside files of these `names` (a glob pattern)."""
+    for path in directory.glob(f".{names}.*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def write_durably(path: Path, data: bytes) -> None:
     """Replace the content of `path`: a reader, and a crash, see the old content or the new one."""
     with replacing(path) as file:

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from router.errors import RecordError, SegmentCorrupt
-from router.fs import fsync_dir, try_lock
+from router.fs import drop_leftovers, fsync_dir, try_lock
 from router.records import GroupRecord, decode_group
 from router.segment_writer import Recovered, quarantine, recover
 from router.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, check_seal, next_seq_after, payloads
@@ -103,6 +103,7 @@ def recover_abandoned(log_dir: Path) -> list[Recovered]:
         if (lock := try_lock(worker / _LOCK)) is None:
             continue
         try:
+            drop_leftovers(worker, f"*{OPEN}")
             for path in sorted(worker.glob(f"*{OPEN}")):
                 with sealing(log_dir):
                     tombstones = load_tombstones(log_dir)
@@ -157,7 +158,7 @@ def read_segment(
             tally.forgotten += 1
             continue
         yield Position(path.parent.name, first + offset), record
-    tally.damage["record"] += undecodable.total()
+    tally.damage.update({"record": undecodable.total()} if undecodable else {})
     tally.problems += [f"{path}: {number} record(s): {reason}" for reason, number in undecodable.items()]
 
 

@@ -88,7 +88,7 @@ class SegmentWriter:
             return recover(self.path, forget).path
         if self.path.exists():  # a repeated call may find it renamed already
             try:
-                _pwrite_all(self._fd, footer(self.frames, self._hash.digest()), self.size)
+                _pwrite_all(self._fd, footer(self.frames, self._hash), self.size)
                 os.fsync(self._fd)
             except OSError:
                 self._drop_tail()
@@ -126,8 +126,7 @@ def recover(path: Path, forget: Forget | None = None) -> Recovered:
     os.truncate(path, found.end)
     forgotten = rewrite(path, forget) if forget is not None else 0
     with path.open("r+b") as file:
-        digest = hashlib.file_digest(file, hashlib.sha256).digest()
-        file.seek(0, os.SEEK_END)
+        digest = hashlib.file_digest(file, hashlib.sha256)
         file.write(footer(found.frames, digest))
         file.flush()
         os.fsync(file.fileno())
@@ -156,7 +155,7 @@ def rewrite(path: Path, forget: Forget) -> int:
             removed += gone
             frames += 1
         if path.suffix == SEALED:
-            file.write(footer(frames, digest.digest()))
+            file.write(footer(frames, digest))
     return removed
 
 

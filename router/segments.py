@@ -31,6 +31,7 @@ _MAGIC = b"TTSEG\x00\x00\x01"
 _END = b"TTEND\x00\x00\x01"  # read as a length it is over the bound: a footer is never taken for a frame
 _HEADER = struct.Struct("<8sQ")
 _FRAME = struct.Struct("<II")
+_COUNT = struct.Struct("<Q")
 _FOOTER = struct.Struct("<8sQ32s")
 HEADER_BYTES = _HEADER.size
 _MIN_FRAME = _FRAME.size + 1
@@ -61,9 +62,12 @@ def header(first_seq: int) -> bytes:
     return _HEADER.pack(_MAGIC, first_seq)
 
 
-def footer(frames: int, digest: bytes) -> bytes:
-    """The bytes that seal a segment of so many frames with the SHA-256 of all before them."""
-    return _FOOTER.pack(_END, frames, digest)
+def footer(frames: int, before: hashlib._Hash) -> bytes:
+    """The bytes that seal a segment of so many frames; `before` is the SHA-256 of the segment so far."""
+    start = _END + _COUNT.pack(frames)
+    digest = before.copy()
+    digest.update(start)
+    return start + digest.digest()
 
 
 def segment_path(directory: Path, first_seq: int, suffix: str) -> Path:
@@ -148,9 +152,10 @@ def check_seal(path: Path) -> int:
         frames, digest = _footer(file, path, body)
         file.seek(0)
         actual = hashlib.sha256()
-        while body > 0 and (block := file.read(min(body, 1 << 20))):
+        rest = body + _FOOTER.size - len(digest)
+        while rest > 0 and (block := file.read(min(rest, 1 << 20))):
             actual.update(block)
-            body -= len(block)
+            rest -= len(block)
     if actual.digest() != digest:
         raise SegmentCorrupt(f"{path}: its SHA-256 is not the one it was sealed with")
     return frames
