@@ -62,9 +62,11 @@ def one_line_errors(url: str) -> Iterator[None]:
     except openai.APIConnectionError as error:
         raise ThinkTwiceError(f"no gateway at {url}: start it with `thinktwice up`, or give --url") from error
     except openai.APIStatusError as error:
-        raise ThinkTwiceError(f"the gateway refused the request ({error_code(error)}): {_message(error)}") from error
+        raise ThinkTwiceError(
+            f"the gateway refused the request ({error_code(error)}): {error_message(error)}"
+        ) from error
     except openai.APIError as error:
-        raise ThinkTwiceError(f"the gateway ended the answer with an error: {_message(error)}") from error
+        raise ThinkTwiceError(f"the gateway ended the answer with an error: {error_message(error)}") from error
 
 
 def error_code(error: openai.APIError) -> str:
@@ -128,6 +130,7 @@ def verification_of(response: Any) -> Mapping[str, Any]:
     return extension
 
 
-def _message(error: openai.APIError) -> str:
+def error_message(error: openai.APIError) -> str:
+    """The error object's message, on one line."""
     message = error.body.get("message") if isinstance(error.body, Mapping) else None
     return " ".join(str(message or error.message).split())

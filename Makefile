@@ -1,0 +1,49 @@
+# `make run` and `make test` do all set-up. Everything installed lands in .venv, from the hash-pinned locks.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: install install-dev run test test-vllm lint bench docs
+
+# The torch build is apart from the locks: its CPU and CUDA builds differ, so its hash does too.
+$(VENV)/.embedded: deploy/locks/embedded.txt deploy/locks/torch.txt pyproject.toml
+	@echo "installing into $(VENV) (once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -r deploy/locks/torch.txt
+	@$(PIP) --no-deps --require-hashes -r deploy/locks/embedded.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: deploy/locks/dev.txt $(VENV)/.embedded
+	@echo "installing test tools into $(VENV) (once)"
+	@$(PIP) --no-deps --require-hashes -r deploy/locks/dev.txt
+	@touch $@
+
+install: $(VENV)/.embedded
+
+install-dev: $(VENV)/.dev
+
+# MODEL=, ENGINE=embedded|vllm|URL, PORT= and DEMO_ONLY=1 are honoured.
+run: install
+	@$(BIN)/thinktwice up $(if $(DEMO_ONLY),--demo-only,--demo) $(if $(MODEL),--model $(MODEL)) $(if $(ENGINE),--engine $(ENGINE)) $(if $(PORT),--port $(PORT))
+
+lint: install-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -m "not vllm"
+
+# A real vLLM in an environment of its own, in a cache folder outside the clone.
+test-vllm: install-dev
+	$(BIN)/python -m pytest -m vllm --timeout 900
+
+bench: install-dev
+	$(BIN)/python tests/bench/engine_batching.py
+
+docs: install-dev
+	$(BIN)/python -m gateway.metrics > docs/metrics.md
+	$(BIN)/python -m router.settings_docs > docs/configuration.md

@@ -1,0 +1,1 @@
+"""Everything on one machine: the processes that `thinktwice up` runs, and the demonstration it drives."""

@@ -1,0 +1,102 @@
+"""Child processes that live and die with their parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from router.errors import ThinkTwiceError
+
+STOP_S = 15.0
+_PR_SET_PDEATHSIG = 1
+_TAIL_LINES = 8
+
+
+class ChildDied(ThinkTwiceError):
+    """A child process ended on its own; the message holds the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One running process and its log file."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def check(self) -> None:
+        """Raise `ChildDied` when it has ended."""
+        code = self.process.poll()
+        if code is not None:
+            lines = self.log.read_text(errors="replace").strip().splitlines()[-_TAIL_LINES:]
+            tail = "".join(f"\n    {line}" for line in lines)
+            raise ChildDied(f"the {self.name} ended with exit code {code}; the end of {self.log}:{tail}")
+
+
+class Children:
+    """Started in order, stopped in reverse. Use as a context manager."""
+
+    def __init__(self, log_dir: Path) -> None:
+        log_dir.mkdir(parents=True, exist_ok=True)
+        self._log_dir = log_dir
+        self._running: list[Child] = []
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in reversed(self._running):
+            _stop(child.process)
+
+    def start(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
+        """Start a process in a session of its own, so that a Ctrl-C reaches only the parent, which then stops it."""
+        log = self._log_dir / f"{name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - before any thread is started
+            )
+        child = Child(name, process, log)
+        self._running.append(child)
+        return child
+
+    def check(self) -> None:
+        """Raise `ChildDied` when any of them has ended."""
+        for child in self._running:
+            child.check()
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _die_with_parent() -> None:
+    """Even a parent that is killed outright leaves nothing behind (Linux; elsewhere the orderly stop must do)."""
+    if os.uname().sysname == "Linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
