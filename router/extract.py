@@ -1,0 +1,236 @@
+"""The final answer of a text (DESIGN section 2, "What a check reads"). Shared by the checks and the vote.
+
+The last `\\boxed{}`; else what follows the last `Answer:` or `####`. Two different final answers, or a hedged one, are
+none. Every pass is linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+MAX_ANSWER_CHARS = 2048
+MAX_TAIL_CHARS = 64 * 1024  # answers stand at the end: what lies further back is not read
+_CONTEXT_CHARS = 200
+_MAX_NESTED_BOXES = 4
+
+
+class Missing(StrEnum):
+    """Why a text has no final answer."""
+
+    UNMARKED = "no final answer is marked"
+    UNFINISHED = "the final answer is not finished"
+    AMBIGUOUS = "two different final answers"
+    HEDGED = "the final answer is hedged"
+    TOO_LONG = "the final answer is too long"
+
+
+@dataclass(frozen=True, slots=True)
+class FinalAnswer:
+    """A final answer, or why there is none."""
+
+    text: str | None
+    missing: Missing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    start: int
+    end: int  # end of the content
+    content: str | None  # None: never closed
+
+
+_LINE_MARK = re.compile(r"(?:\banswer[ \t*]*:|^[ \t>*]*####(?!#))[ \t*]*", re.IGNORECASE | re.MULTILINE)
+_BOX = re.compile(r"\\f?boxed[ \t]*\{")
+_HEDGE = re.compile(
+    r"\b(?:maybe|perhaps|possibly|probably|presumably|unsure|uncertain|not (?:completely |entirely |quite |really )?"
+    r"(?:sure|certain)|(?:i|my|a|best) guess|guessing|either|alternatively|"
+    r"(?:might|may|could) (?:also |well )?be|i don'?t know|can(?:not|'t) (?:tell|say|decide))\b",
+    re.IGNORECASE,
+)
+_RETRACTION = re.compile(
+    r"\b(?:wait|actually|on second thoughts?|scratch that|correction|i made (?:a|an) (?:mistake|error)|"
+    r"no,|that(?:'s| is) (?:wrong|incorrect|not right))",
+    re.IGNORECASE,
+)
+_OR_AFTER = re.compile(r"\s*[$)\]*]*\s*,?\s*(?:and/)?or\b", re.IGNORECASE)
+_OR_BEFORE = re.compile(r"\bor\s*[$(\[*]*\s*$", re.IGNORECASE)
+_MODAL_BEFORE = re.compile(r"\b(?:might|may|could) (?:also |well )?be\s*:?\s*[$(\[*]*\s*$", re.IGNORECASE)
+_BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
+_SENTENCE_END = re.compile(r"[.!?]\s")
+_MODAL = re.compile(r"\b(?:might|may|could) (?:also |well )?be\b", re.IGNORECASE)
+
+
+def final_answer(text: str) -> FinalAnswer:
+    """The marked final answer of `text`."""
+    text = text[-MAX_TAIL_CHARS:]
+    boxes = list(_boxes(text))
+    lines = list(_line_marks(text))
+    if not boxes and not lines:
+        return FinalAnswer(None, Missing.UNMARKED)
+    last = boxes[-1] if boxes else lines[-1]
+    if last.content is None:
+        return FinalAnswer(None, Missing.UNFINISHED)
+    if not last.content:
+        return FinalAnswer(None, Missing.UNMARKED)
+    if len(last.content) > MAX_ANSWER_CHARS:
+        return FinalAnswer(None, Missing.TOO_LONG)
+    statement_start = max((found.end() for found in _BLANK_LINE.finditer(text, 0, last.start)), default=0)
+    if any(mark.end > statement_start and _differs(mark, last) for mark in (*boxes, *lines)):
+        return FinalAnswer(None, Missing.AMBIGUOUS)
+    if _hedged(text, last, boxed=bool(boxes)):
+        return FinalAnswer(None, Missing.HEDGED)
+    return FinalAnswer(last.content)
+
+
+def hedged(text: str) -> bool:
+    """Whether words of `text` say that its writer is not sure, or takes something back."""
+    return bool(_HEDGE.search(text) or _RETRACTION.search(text))
+
+
+def _boxes(text: str) -> Iterator[_Mark]:
+    """The outermost boxes, in order; the content of a box that only holds a box is the inner one's."""
+    position = 0
+    while (opening := _BOX.search(text, position)) is not None:
+        closing = _closing_brace(text, opening.end())
+        if closing is None:
+            yield _Mark(opening.start(), len(text), None)
+            return
+        yield _Mark(opening.start(), closing + 1, _unboxed(text[opening.end() : closing]))
+        position = closing + 1
+
+
+def _closing_brace(text: str, start: int) -> int | None:
+    level = 1
+    index = start
+    while index < len(text):
+        char = text[index]
+        if char == "\\":
+            index += 2
+            continue
+        if char == "{":
+            level += 1
+        elif char == "}":
+            level -= 1
+            if level == 0:
+                return index
+        index += 1
+    return None
+
+
+def _unboxed(content: str) -> str:
+    content = content.strip()
+    for _ in range(_MAX_NESTED_BOXES):
+        opening = _BOX.match(content)
+        if opening is None or _closing_brace(content, opening.end()) != len(content) - 1:
+            break
+        content = content[opening.end() : -1].strip()
+    return content
+
+
+def _line_marks(text: str) -> Iterator[_Mark]:
+    """What follows each `Answer:` or `####` to the end of its line, or the next line when nothing does."""
+    for match in _LINE_MARK.finditer(text):
+        start = match.end()
+        if not text[start : _line_end(text, start)].strip(" \t*"):
+            while start < len(text) and text[start] in " \t\r\n*":
+                start += 1
+        end = _line_end(text, start)
+        yield _Mark(match.start(), end, text[start:end].strip().strip("*").strip())
+
+
+def _line_end(text: str, start: int) -> int:
+    end = text.find("\n", start)
+    return len(text) if end < 0 else end
+
+
+def _differs(mark: _Mark, last: _Mark) -> bool:
+    """Whether a mark of the final statement, or one after it, states another answer than the last one."""
+    if mark.start <= last.start < mark.end or last.start <= mark.start < last.end:  # `Answer: \\boxed{5}` is one answer
+        return False
+    return bool(mark.content) and _squeezed(mark.content or "") != _squeezed(last.content or "")
+
+
+def _squeezed(content: str) -> str:
+    content = _unboxed(content.strip(" $.*"))
+    return re.sub(r"[\s$]+|\\[,;!]", "", content.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac")).strip(".*")
+
+
+def _hedged(text: str, last: _Mark, *, boxed: bool) -> bool:
+    after = text[last.end :]
+    if _RETRACTION.search(after) or _firm_hedge(after):
+        return True
+    before = text[text.rfind("\n", 0, last.start) + 1 : last.start][-_CONTEXT_CHARS:]
+    if not boxed:
+        return hedged(last.content or "") or _firm_hedge(before)
+    rest = after[: _line_end(after, 0)][:_CONTEXT_CHARS]
+    if _OR_AFTER.match(rest) or _OR_BEFORE.search(before) or _MODAL_BEFORE.search(before):
+        return True
+    return _firm_hedge(_SENTENCE_END.split(before)[-1])
+
+
+def _firm_hedge(sentence: str) -> bool:
+    """Whether a sentence around an answer hedges it; a modal counts only right before the answer."""
+    return bool(_HEDGE.search(_MODAL.sub(" ", sentence)))
+
+
+_NUMBER = re.compile(
+    r"(?<![\w.,\\^])(?:\\[dtc]?frac[ ]?\{-?\d+\}[ ]?\{-?\d+\}|[+\-−]?[$€£¥₹]?[+\-−]?"
+    r"(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?(?:[ ]?/[ ]?\d[\d,]*(?:\.\d+)?)?)"
+)
+_SUFFIX = re.compile(r"[ ]?(?:\\?%|percent\b)|(?:[A-Za-z]{1,4}|°[CF]?)(?![A-Za-z0-9^_])")
+_BULLET = re.compile(r"[ \t]*[-*•][ \t]*")
+_WORKED_BEFORE = re.compile(  # an operator, a command such as \sqrt, or a word for one, right before the number
+    r"(?:[-+*/^×÷·⋅<>≤≥−_{\[&!|]|\\[A-Za-z]+|\d:|\b(?:plus|minus|times|over|(?:multiplied|divided) by|root of|power of))$"
+)
+_CLOSER = re.compile(r"(?:\\[)\]]|[$*`\"')\]}.,;:!?])*")
+_WORKED_AFTER = re.compile(  # an operator or a variable after it
+    r"[-+*/^×÷·⋅<>=≤≥−_{\[&]|\\(?!text|mathrm|%|\$|quad)|[b-zB-HJ-Z](?![A-Za-z'])|(?:plus|minus|times|over|squared|cubed|or)\b"
+)
+
+
+def last_number(text: str) -> FinalAnswer:
+    """The last number of `text`, with its sign, currency and percent, when it stands alone.
+
+    A number that is part of an expression (`x + 3`, `2x`, `\\sqrt{2}`, `3:45`) is not an answer, and then there is none.
+    """
+    text = text[-MAX_TAIL_CHARS:]
+    last: re.Match[str] | None = None
+    for last in _NUMBER.finditer(text):
+        pass
+    if last is None:
+        return FinalAnswer(None, Missing.UNMARKED)
+    suffix = _SUFFIX.match(text, last.end())
+    end = suffix.end() if suffix else last.end()
+    line_start = text.rfind("\n", 0, last.start()) + 1
+    before, after = text[line_start : last.start()], text[end : _line_end(text, end)]
+    if not _alone(before, after):
+        return FinalAnswer(None, Missing.UNMARKED)
+    sentence = _SENTENCE_END.split(before[-_CONTEXT_CHARS:])[-1]
+    if (
+        _firm_hedge(sentence)
+        or _MODAL_BEFORE.search(sentence)
+        or _OR_BEFORE.search(sentence)
+        or _RETRACTION.search(text, end)
+        or _firm_hedge(text[end:])
+    ):
+        return FinalAnswer(None, Missing.HEDGED)
+    return FinalAnswer(text[last.start() : end].rstrip(","))
+
+
+def _alone(before: str, after: str) -> bool:
+    """Whether what stands around a number on its line leaves it a number."""
+    closer = _CLOSER.match(after)
+    rest = after[closer.end() :] if closer else after
+    if rest and not rest[0].isspace() and not rest.startswith((r"\text", r"\mathrm", r"\%")):
+        return False
+    if _WORKED_AFTER.match(rest.lstrip()):
+        return False
+    if _BULLET.fullmatch(before):
+        return True
+    opened = re.sub(r"(?:\\[(\[$]|[$*`\"'(])+$", "", before[-_CONTEXT_CHARS:])
+    if opened and opened != before[-_CONTEXT_CHARS:] and opened[-1].isalnum():  # `2*5`, `f(5`
+        return False
+    return _WORKED_BEFORE.search(opened.rstrip()) is None

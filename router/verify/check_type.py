@@ -1,0 +1,53 @@
+"""What a check type is: a name, a class, a version, its parameters, an admission and a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from router.domain import CheckClass, Outcome
+
+Params = TypeVar("Params", bound=msgspec.Struct)
+
+
+class Judgement(NamedTuple):
+    """What a check found. `score` is in [0, 1], `None` unless the outcome is a pass or a fail.
+
+    `detail` is one short clause in fixed words: it never quotes the reference or the answer.
+    """
+
+    outcome: Outcome
+    score: float | None
+    detail: str = ""
+
+
+PASSED = Judgement(Outcome.PASS, 1.0)
+
+
+def failed(detail: str, score: float = 0.0) -> Judgement:
+    """The candidate was judged and found wanting."""
+    return Judgement(Outcome.FAIL, score, detail)
+
+
+def undecided(detail: str) -> Judgement:
+    """We could not judge: the candidate is neither right nor wrong."""
+    return Judgement(Outcome.ERROR, None, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckType(Generic[Params]):
+    """One type of check.
+
+    `admit` runs in the serving process: cheap (< 50 ms), without the check's libraries, it raises `InvalidRequest` whose
+    `param` is the field at fault. `run` runs in a worker only: pure, synchronous, free to hang or to die.
+    """
+
+    name: str
+    klass: CheckClass
+    version: str  # changes whenever a verdict could; it travels to the cache key, the response and the log
+    params: type[Params]
+    admit: Callable[[Params], None]
+    run: Callable[[Params, str], Judgement]

@@ -1,0 +1,14 @@
+"""The check types there are. A new type is one module in `checks` and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from router.verify.check_type import CheckType
+from router.verify.checks import arithmetic_steps, choice, exact, json_schema, math, numeric, regex
+
+CHECK_TYPES: Mapping[str, CheckType[Any]] = MappingProxyType(
+    {module.TYPE.name: module.TYPE for module in (math, numeric, exact, choice, regex, json_schema, arithmetic_steps)}
+)
