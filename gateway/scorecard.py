@@ -87,7 +87,9 @@ class Scorecard:
             "savings": self._savings.report(),
             "routes": {route: asdict(wilson(self._routes[route], answered)) for route in Route},
             "statuses": {status: asdict(wilson(self._statuses[status], answered)) for status in Status},
-            "samples": {str(count): self._samples[count] for count in range(1, MAX_SAMPLES + 1)},
+            "samples": {
+                str(count): self._samples[count] for count in sorted({*range(1, MAX_SAMPLES + 1), *self._samples})
+            },
             "cache": {"hit_rate": asdict(wilson(self._hits, self._lookups))},
             "latency_seconds": {
                 "p50": asdict(self._latency.estimate(0.5)),
