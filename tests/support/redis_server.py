@@ -40,11 +40,19 @@ class RedisServer:
         self._process.kill()
         self._process.wait(10)
 
+    def command(self, *words: str) -> str:
+        """The one-line reply to a command, without its type mark, over a connection of its own. Raises `OSError`."""
+        line = "".join(f"${len(word.encode())}\r\n{word}\r\n" for word in words)
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection,
+            connection.makefile("rb") as reply,
+        ):
+            connection.sendall(f"*{len(words)}\r\n{line}".encode())
+            return reply.readline().decode().strip()[1:]
+
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
-                connection.sendall(b"PING\r\n")
-                return connection.recv(7) == b"+PONG\r\n"
+            return self.command("PING") == "PONG"
         except OSError:
             return False
 
