@@ -1,0 +1,94 @@
+"""The pure parts of `bench solve`: rows, jobs, numbers as text."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.bench.drive import Plan, request_body
+from gateway.bench.report import Table, environment, number
+from gateway.bench.rows import Row, load_rows, parse_row, reference_check
+from router.stats import Estimate, wilson
+
+
+@pytest.mark.parametrize(
+    ("answer", "type_"),
+    [
+        ("42", "numeric"),
+        ("-3.5", "numeric"),
+        ("+7", "numeric"),
+        (".5", "numeric"),
+        ("1,234,567.8", "numeric"),
+        ("6e23", "numeric"),
+        (42, "numeric"),
+        (2.5, "numeric"),
+        ("12,34", "math"),
+        ("1/3", "math"),
+        ("\\frac{1}{3}", "math"),
+        ("x^2", "math"),
+        ("e5", "math"),
+        ("-", "math"),
+        ("$5", "math"),
+    ],
+)
+def test_a_number_is_checked_as_one_and_the_rest_as_mathematics(answer: Any, type_: str) -> None:
+    assert reference_check(answer) == {"type": type_, "reference": str(answer)}
+
+
+def test_other_fields_of_a_row_are_ignored() -> None:
+    row = parse_row('{"id": 1, "type": "Addition", "question": "1+1?", "answer": " 2 "}', 1, system="")
+    assert row == Row(1, ({"role": "user", "content": "1+1?"},), {"checks": [{"type": "numeric", "reference": "2"}]})
+
+
+def test_message_rows_are_sent_as_they_are() -> None:
+    row = parse_row(
+        '{"messages": [{"role": "user", "content": "1+1?"}], "verification": {"profile": "gsm8k@1"}}',
+        4,
+        "a system line",
+    )
+    assert row == Row(4, ({"role": "user", "content": "1+1?"},), {"profile": "gsm8k@1"})
+
+
+def test_limit_takes_the_first_rows_and_keeps_line_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        '{"question": "a", "answer": 1}\n\n{"question": "b", "answer": 2}\n{"question": "c", "answer": 3}\n'
+    )
+    assert [row.line for row in load_rows(path, limit=2)] == [1, 3]
+    assert len(load_rows(path)) == 3
+
+
+def test_a_rows_own_bounds_hold_for_auto_only() -> None:
+    row = Row(1, (), {"checks": [], "samples": {"min": 2, "max": 3}})
+    plan = Plan([row], ["auto", "always-1"], "champion")
+    assert request_body(row, "auto", plan)["extra_body"]["verification"]["samples"] == {"min": 2, "max": 3}
+    assert request_body(row, "always-1", plan)["extra_body"]["verification"]["samples"] == {"min": 1, "max": 1}
+    assert "max_tokens" not in request_body(row, "auto", plan)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        (Estimate(None, 0, None, None), "-"),
+        (Estimate(0.0012345, 9, 0.001, None), "0.00123 [0.001, ?]"),
+        (Estimate(2.0, 1, None, None), "2 [?, ?]"),
+    ],
+)
+def test_numbers_stand_beside_their_interval(estimate: Estimate, text: str) -> None:
+    assert number(estimate) == text
+
+
+def test_a_rate_is_shown_in_per_cent() -> None:
+    assert number(wilson(5, 10), ".1f", 100) == "50.0 [23.7, 76.3]"
+
+
+def test_a_table_as_markdown() -> None:
+    assert Table("T", ["a", "b"], [["1", "2"]]).markdown() == "**T**\n\n| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+
+def test_the_environment_names_machine_and_versions() -> None:
+    facts = environment()
+    assert facts["command"].startswith("thinktwice")
+    assert facts["date"].endswith("Z")
+    assert {"thinktwice", "python"} <= facts["versions"].keys()
+    assert "cores" in facts["machine"]
