@@ -23,7 +23,6 @@ from router.settings import LogSection
 _COMMIT_BYTES = 256 * 1024  # a batch this large does not wait for the rest of the commit interval
 _TICK_S = 1.0  # how often free space and the segment's age are looked at without traffic
 _BACKOFF_S = (0.05, 1.0)  # first and longest wait after a failed write
-_SYNC_TIMEOUT_S = 10.0  # longest wait of one append in `sync` mode
 
 _log = logging.getLogger(__name__)
 
@@ -37,12 +36,13 @@ class _Pending:
 class SegmentLog:
     """`router.ports.GroupLog` over framed segments. Create with `open`, end with `close`."""
 
-    def __init__(self, section: LogSection, file: SegmentFile) -> None:
+    def __init__(self, section: LogSection, file: SegmentFile, sync_timeout_s: float) -> None:
         self.appended = 0  # groups handed over
         self.dropped = 0  # groups given up when the process ended before the disk came back
         self.bytes_written = 0
         self.fsync_seconds = 0.0  # spent writing and waiting for the disk
         self._section = section
+        self._sync_timeout_s = sync_timeout_s
         self._file = file
         self._queue: deque[_Pending] = deque()
         self._queued_bytes = 0
@@ -54,10 +54,11 @@ class SegmentLog:
         self._thread = threading.Thread(target=self._run, name="group-log", daemon=True)
 
     @classmethod
-    def open(cls, section: LogSection) -> SegmentLog:
+    def open(cls, section: LogSection, sync_timeout_s: float = 10.0) -> SegmentLog:
         """Take a worker directory, recover what a dead writer left, start the writer thread.
 
-        Raises `ConfigError` when the directory cannot be created or written, or its list of tombstones is damaged.
+        An append in `sync` mode waits at most `sync_timeout_s`. Raises `ConfigError` when the directory cannot be
+        created or written, or its list of tombstones is damaged.
         """
         file = SegmentFile(section)
         try:
@@ -70,7 +71,7 @@ class SegmentLog:
             ) from error
         except RecordError as error:
             raise ConfigError(str(error)) from error
-        log = cls(section, file)
+        log = cls(section, file, sync_timeout_s)
         log._full = full
         log._thread.start()
         return log
@@ -102,7 +103,7 @@ class SegmentLog:
         """Hand one admitted group over; in `sync` mode, return once it is on disk.
 
         Raises `RecordError` for a group that cannot be stored in any case, `LogUnavailable` when the log is closed or,
-        in `sync` mode, when the disk does not take it within 10 s (it is kept and still written later).
+        in `sync` mode, when the disk does not take it in time (it is kept and still written later).
         """
         data = _framed(record)
         loop = asyncio.get_running_loop()
@@ -118,7 +119,7 @@ class SegmentLog:
         if committed is None:
             return
         try:
-            await asyncio.wait_for(committed, _SYNC_TIMEOUT_S)
+            await asyncio.wait_for(committed, self._sync_timeout_s)
         except TimeoutError:
             raise LogUnavailable(f"group {record.group_id} is not on disk yet: {self.healthy}") from None
 

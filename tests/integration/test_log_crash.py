@@ -1,0 +1,85 @@
+"""kill -9 in mid-write, with real processes: what was promised to be on disk is there, once, and nothing is damaged."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from gateway.adapters.segment_log import SegmentLog
+from router.group_log import read_groups, recover_abandoned, segments
+from router.log_audit import audit
+from router.segments import CORRUPT, OPEN
+from router.settings import LogSection
+from tests.support.groups import group
+
+ROUNDS = {"sync": 7, "async": 3}
+COMMIT_WINDOW_S = 0.02 + 0.5  # commit_ms, and a busy machine's fsync
+CHILD = [sys.executable, "-m", "tests.support.log_child"]
+ROOT = Path(__file__).parents[2]
+
+
+def logged_until_killed(
+    directory: Path, mode: str, prefix: str, after_s: float
+) -> tuple[list[tuple[str, float]], float]:
+    """The (group id, time) lines of a child killed `after_s` seconds after its first one, and when it was killed."""
+    with subprocess.Popen([*CHILD, str(directory), mode, prefix, "0"], stdout=subprocess.PIPE, cwd=ROOT) as child:
+        assert child.stdout is not None
+        lines = [child.stdout.readline()]
+        time.sleep(after_s)
+        killed = time.monotonic()
+        child.kill()
+        lines += child.stdout.readlines()
+    printed = [line.split() for line in lines if line.endswith(b"\n")]
+    assert len(printed) > 10, "the child was killed before it logged"
+    return [(name.decode(), float(at)) for name, at in printed], killed
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_kill_9_loses_at_most_the_commit_window(tmp_path: Path, mode: str) -> None:
+    draw = random.Random(mode)
+    promised: set[str] = set()
+    for turn in range(ROUNDS[mode]):
+        printed, killed = logged_until_killed(tmp_path, mode, f"r{turn}", draw.uniform(0.02, 0.25) + (mode == "async"))
+        promised |= {name for name, at in printed if mode == "sync" or at < killed - COMMIT_WINDOW_S}
+        recover_abandoned(tmp_path)
+        assert segments(tmp_path, OPEN, CORRUPT) == []
+        found = Counter(record.group_id for _, record in read_groups(tmp_path))
+        assert promised <= set(found), "a promised group is lost"
+        assert set(found.values()) == {1}, "a group is there twice"
+    positions = [position for position, _ in read_groups(tmp_path)]
+    assert len(set(positions)) == len(positions) and positions == sorted(positions)
+    assert audit(tmp_path).damage == {}
+
+
+def test_a_gateway_that_starts_after_a_crash_goes_on_in_the_same_directory(tmp_path: Path) -> None:
+    printed, _ = logged_until_killed(tmp_path, "sync", "before", 0.05)
+
+    async def log_one() -> None:
+        log = SegmentLog.open(LogSection(dir=tmp_path, mode="sync", min_free_bytes=0))
+        await log.append(group("after"))
+        await log.close()
+
+    asyncio.run(log_one())
+    found = [record.group_id for _, record in read_groups(tmp_path)]
+    assert {name for name, _ in printed} <= set(found) and found[-1] == "after"
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["w0"]
+
+
+def test_a_disk_that_cuts_writes_short_and_comes_back_loses_nothing(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE makes the kernel cut a write in the middle of a frame and refuse the rest, as a full disk does."""
+    done = subprocess.run(
+        [*CHILD, str(tmp_path), "async", "g", "10000"], stdout=subprocess.PIPE, cwd=ROOT, timeout=60, check=True
+    )
+    lines = done.stdout.decode().splitlines()
+    assert any(line.startswith("failing") and "File too large" in line for line in lines)
+    promised = {line.split()[0] for line in lines if line.startswith("g-")}
+    found = Counter(record.group_id for _, record in read_groups(tmp_path))
+    assert set(found) == promised and set(found.values()) == {1}
+    assert audit(tmp_path).damage == {}
