@@ -57,6 +57,9 @@ class LanguageModel:
     eos_id: int
     end_ids: frozenset[int]
     _active: str | None = None
+    # peft's view of `network`, in whose layers it injects adapters. Only `network` itself is ever called: peft's own
+    # forward fails once the last adapter is gone.
+    _adapters: Any = None
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -99,9 +102,9 @@ class LanguageModel:
         from peft import PeftConfig, PeftModel  # noqa: PLC0415  (a second of import that most runs never need)
 
         try:
-            if not isinstance(self.network, PeftModel):
-                self.network = PeftModel(self.network, PeftConfig.from_pretrained(adapter.path), adapter.slot)
-            loaded = self.network.load_adapter(adapter.path, adapter_name=adapter.slot)
+            if self._adapters is None:
+                self._adapters = PeftModel(self.network, PeftConfig.from_pretrained(adapter.path), adapter.slot)
+            loaded = self._adapters.load_adapter(adapter.path, adapter_name=adapter.slot)
             stray = [*loaded.unexpected_keys, *(k for k in loaded.missing_keys if "lora_" in k)]
             if stray:
                 raise ValueError(f"its tensors do not match the model's modules, for example {stray[0]}")
@@ -117,16 +120,16 @@ class LanguageModel:
         self._drop(adapter.slot)
 
     def _drop(self, slot: str) -> None:
-        if slot in getattr(self.network, "peft_config", {}):
-            self.network.delete_adapter(slot)
+        if self._adapters is not None and slot in self._adapters.peft_config:
+            self._adapters.delete_adapter(slot)
             self._switch(None)
 
     def _switch(self, slot: str | None) -> None:
         if slot is None:
-            self.network.base_model.disable_adapter_layers()
+            self._adapters.base_model.disable_adapter_layers()
         else:
-            self.network.base_model.enable_adapter_layers()
-            self.network.set_adapter(slot)
+            self._adapters.base_model.enable_adapter_layers()
+            self._adapters.set_adapter(slot)
         self._active = slot
 
 
