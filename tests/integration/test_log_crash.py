@@ -19,7 +19,7 @@ from router.segments import CORRUPT, OPEN
 from router.settings import LogSection
 from tests.support.groups import group
 
-ROUNDS = {"sync": 7, "async": 3}
+ROUNDS = {"sync": 5, "async": 2}
 COMMIT_WINDOW_S = 0.02 + 0.5  # commit_ms, and a busy machine's fsync
 CHILD = [sys.executable, "-m", "tests.support.log_child"]
 ROOT = Path(__file__).parents[2]
