@@ -183,7 +183,8 @@ _NUMBER = re.compile(
 _SUFFIX = re.compile(r"[ ]?(?:\\?%|percent\b)|(?:[A-Za-z]{1,4}|°[CF]?)(?![A-Za-z0-9^_])")
 _BULLET = re.compile(r"[ \t]*[-*•][ \t]*")
 _WORKED_BEFORE = re.compile(  # an operator, a command such as \sqrt, or a word for one, right before the number
-    r"(?:[-+*/^×÷·⋅<>≤≥−_{\[&!|]|\\[A-Za-z]+|\d:|\b(?:plus|minus|times|over|(?:multiplied|divided) by|root of|power of))$"
+    r"(?:[-+*/^×÷·⋅<>≤≥−_{\[&!|]|\\[A-Za-z]+|\d:|"
+    r"\b(?:plus|minus|times|over|(?:multiplied|divided) by|root of|power of))$"
 )
 _CLOSER = re.compile(r"(?:\\[)\]]|[$*`\"')\]}.,;:!?])*")
 _WORKED_AFTER = re.compile(  # an operator or a variable after it
@@ -194,14 +195,13 @@ _WORKED_AFTER = re.compile(  # an operator or a variable after it
 def last_number(text: str) -> FinalAnswer:
     """The last number of `text`, with its sign, currency and percent, when it stands alone.
 
-    A number that is part of an expression (`x + 3`, `2x`, `\\sqrt{2}`, `3:45`) is not an answer, and then there is none.
+    A number that is part of an expression (`x + 3`, `2x`, `\\sqrt{2}`, `3:45`) is no answer, and then there is none.
     """
     text = text[-MAX_TAIL_CHARS:]
-    last: re.Match[str] | None = None
-    for last in _NUMBER.finditer(text):
-        pass
-    if last is None:
+    numbers = list(_NUMBER.finditer(text))
+    if not numbers:
         return FinalAnswer(None, Missing.UNMARKED)
+    last = numbers[-1]
     suffix = _SUFFIX.match(text, last.end())
     end = suffix.end() if suffix else last.end()
     line_start = text.rfind("\n", 0, last.start()) + 1

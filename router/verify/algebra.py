@@ -1,7 +1,7 @@
 """Equality of two mathematical answers, over math-verify. Runs in a worker only: importing it loads the algebra system.
 
-math-verify's verdict is necessary, never sufficient: an acceptance is confirmed at 50 digits, and in strict mode the
-answer must be as closed a form as the reference.
+math-verify's verdict is necessary, never sufficient: the two must also agree to 50 digits, and in strict mode the answer
+must be as closed a form as the reference.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from router.verify.math_text import Form, Group, Relation, Scalar, Words, plain_
 
 _CONFIRMED_DIGITS = 50
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
-_DECIMAL = r"\d+\.\d*|\.\d+"
+_DECIMAL = re.compile(r"\d+\.\d*|\.\d+")
 _POINTS = ((137, 101), (-89, 53), (211, 97), (-31, 67), (59, 23))
 _CONVERSION = ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False)
 _UNEVALUATED = (
@@ -102,8 +102,8 @@ def _relations(reference: Relation, answer: Relation, strict: bool) -> Compariso
 
 def _scaled(reference: Relation, answer: Relation) -> Comparison:
     """`2x + y = 4` and `y = 4 - 2x`: the differences of the sides are in a constant, nonzero ratio."""
-    first = _parsed(reference.sides[0], "reference") - _parsed(reference.sides[1], "reference")
-    second = _parsed(answer.sides[0], "final answer") - _parsed(answer.sides[1], "final answer")
+    first = _difference(reference, "reference")
+    second = _difference(answer, "final answer")
     if first == 0 or second == 0:
         return _DIFFERENT
     ratio = sympy.simplify(first / second)
@@ -111,6 +111,13 @@ def _scaled(reference: Relation, answer: Relation) -> Comparison:
         return _DIFFERENT
     sign = answer.signs[0] if ratio.is_positive else _FLIPPED[answer.signs[0]]
     return _EQUAL if sign == reference.signs[0] else _DIFFERENT
+
+
+def _difference(relation: Relation, whose: str) -> Any:
+    left, right = (_parsed(side, whose) for side in relation.sides)
+    if isinstance(left, sympy.Set) or isinstance(right, sympy.Set):
+        raise Unparsable(f"the {whose} relates sets")
+    return left - right
 
 
 def _scalars(reference: Scalar, answer: Scalar, strict: bool) -> Comparison:
@@ -123,27 +130,61 @@ def _scalars(reference: Scalar, answer: Scalar, strict: bool) -> Comparison:
         return _EQUAL if wanted == stated else _DIFFERENT
     if wanted is not None and strict:
         return _UNWORKED
-    gold, prediction = _parsed(reference, "reference"), _parsed(answer, "final answer")
+    over_complex = should_treat_as_complex(reference.latex) or should_treat_as_complex(answer.latex)
+    gold = _parsed(reference, "reference", over_complex)
+    prediction = _parsed(answer, "final answer", over_complex)
+    if isinstance(gold, sympy.Set) or isinstance(prediction, sympy.Set):
+        return _EQUAL if gold == prediction else _DIFFERENT
+    if strict and not _as_closed(prediction, gold):
+        return _UNWORKED
+    if not _confirmed(gold, prediction):
+        return _DIFFERENT
+    found = verify(gold, prediction, numeric_precision=_CONFIRMED_DIGITS, timeout_seconds=None, raise_on_error=True)
+    return _EQUAL if found else _DIFFERENT
+
+
+def _difference(relation: Relation, whose: str) -> Any:
+    left, right = (_parsed(side, whose) for side in relation.sides)
+    if isinstance(left, sympy.Set) or isinstance(right, sympy.Set):
+        raise Unparsable(f"the {whose} relates sets")
+    return left - right
+
+
+def _scalars(reference: Scalar, answer: Scalar, strict: bool) -> Comparison:
+    if reference.unit and reference.unit != answer.unit:
+        return _OTHER_UNIT
+    if reference.latex == answer.latex:
+        return _EQUAL
+    wanted, stated = plain_number(reference.latex), plain_number(answer.latex)
+    if wanted is not None and stated is not None:
+        return _EQUAL if wanted == stated else _DIFFERENT
+    if wanted is not None and strict:
+        return _UNWORKED
+    over_complex = should_treat_as_complex(reference.latex) or should_treat_as_complex(answer.latex)
+    gold = _parsed(reference, "reference", over_complex)
+    prediction = _parsed(answer, "final answer", over_complex)
+    if isinstance(gold, sympy.Set) or isinstance(prediction, sympy.Set):
+        return _EQUAL if gold == prediction else _DIFFERENT
     if strict and not _as_closed(prediction, gold):
         return _UNWORKED
     found = verify(gold, prediction, numeric_precision=_CONFIRMED_DIGITS, timeout_seconds=None, raise_on_error=True)
     return _EQUAL if found and _confirmed(gold, prediction) else _DIFFERENT
 
 
-def _parsed(scalar: Scalar, whose: str) -> Any:
+def _parsed(scalar: Scalar, whose: str, over_complex: bool = False) -> Any:
     """The expression, with every decimal as an exact fraction. Decimals would be compared rounded."""
     latex = _exact_decimals(scalar.latex)
     try:
         expression = latex2sympy(
             latex,
-            is_real=not should_treat_as_complex(latex),
+            is_real=not over_complex,
             convert_degrees=False,
             normalization_config=None,
             conversion_config=_CONVERSION,
         )
-    except Exception as error:  # noqa: BLE001  # the parser raises bare Exception for syntax it does not know
+    except Exception as error:  # the parser raises bare Exception for syntax it does not know
         raise Unparsable(f"the {whose} cannot be parsed") from error
-    if not isinstance(expression, sympy.Basic) or isinstance(expression, sympy.logic.boolalg.Boolean):
+    if not isinstance(expression, sympy.Expr | sympy.Set):
         raise Unparsable(f"the {whose} is not an expression")
     if expression.has(sympy.nan, sympy.zoo):
         raise Unparsable(f"the {whose} has no value")
@@ -152,12 +193,12 @@ def _parsed(scalar: Scalar, whose: str) -> Any:
 
 def _exact_decimals(latex: str) -> str:
     """LaTeX with its decimal literals as fractions of integers."""
+    return _DECIMAL.sub(_as_fraction, latex)
 
-    def fraction(found: re.Match[str]) -> str:
-        whole, _, places = found[0].partition(".")
-        return f"(\\frac{{{int(whole + places or '0')}}}{{{10 ** len(places)}}})"
 
-    return re.sub(_DECIMAL, fraction, latex)
+def _as_fraction(decimal: re.Match[str]) -> str:
+    whole, _, places = decimal[0].partition(".")
+    return f"(\\frac{{{int(whole + places)}}}{{{10 ** len(places)}}})"
 
 
 def _as_closed(prediction: Any, gold: Any) -> bool:

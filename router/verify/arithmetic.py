@@ -99,7 +99,7 @@ def _pairs(run: list[_Token]) -> Iterator[tuple[list[_Token], str, list[_Token]]
 
 
 def _without_left_word(side: list[_Token]) -> list[_Token]:
-    """A word before an expression does not belong to it, unless an operator or no space joins them (`x + 3`, `f(3)`)."""
+    """A word before an expression does not belong to it, unless an operator or no space joins them (`x + 3`)."""
     if side and side[0].kind == "word":
         rest = side[1:]
         joined = rest and (rest[0].touches or (rest[0].kind == "operator" and rest[0].text not in "({-−"))
@@ -117,7 +117,7 @@ def _without_right_word(side: list[_Token]) -> list[_Token]:
 
 
 def _has_operation(left: list[_Token], right: list[_Token]) -> bool:
-    return any(token.kind == "operator" and token.text not in "(){}" for token in (*left[1:], *right[1:]))
+    return any(token.kind == "operator" and token.text not in "){}" for token in (*left[1:], *right[1:]))
 
 
 def _judge(left: list[_Token], sign: str, right: list[_Token]) -> Equation:

@@ -41,8 +41,8 @@ def undecided(detail: str) -> Judgement:
 class CheckType(Generic[Params]):
     """One type of check.
 
-    `admit` runs in the serving process: cheap (< 50 ms), without the check's libraries, it raises `InvalidRequest` whose
-    `param` is the field at fault. `run` runs in a worker only: pure, synchronous, free to hang or to die.
+    `admit` runs in the serving process: cheap (< 50 ms); it raises `InvalidRequest`, `param` being the field at fault.
+    `run` runs in a worker only: pure, synchronous, free to hang or to die.
     """
 
     name: str

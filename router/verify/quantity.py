@@ -96,13 +96,12 @@ _ALIASES = {
 }
 MEASURES = frozenset(_ALIASES.values())
 # Words after a number that change its value or say that it is not the whole answer.
-_NOT_UNITS = frozenset(
-    "thousand thousands million millions billion billions trillion trillions hundred hundreds dozen dozens score half "
-    "halves third thirds quarter quarters fifth fifths tenth tenths hundredth hundredths k mil mn bn tn mio pi tau e i "
-    "sqrt log ln exp sin cos tan squared cubed factorial plus minus times over divided multiplied mod modulo choose and "
-    "or to not no nor but than more less fewer at least most between about x y z n t degrees_of_freedom infinity "
-    "remainder r each-way base binary hex radians rad".split()
-)
+_WORDS_OF_VALUE = """thousand thousands million millions billion billions trillion trillions hundred hundreds dozen
+    dozens score half halves third thirds quarter quarters fifth fifths tenth tenths hundredth hundredths k mil mn bn tn
+    mio pi tau e i sqrt log ln exp sin cos tan squared cubed factorial plus minus times over divided multiplied mod
+    modulo choose and or to not no nor but than more less fewer at least most between about x y z n t infinity remainder
+    r base binary hex radians rad"""
+_NOT_UNITS = frozenset(_WORDS_OF_VALUE.split())
 _UNIT = re.compile(r"[A-Za-z°¢$€£¥₹%²³][A-Za-z°²³^/ .'-]*")
 
 
@@ -129,9 +128,7 @@ def exact_number(number: int | float) -> Fraction | None:
     """A JSON number as the decimal it was written as; `None` for NaN, infinities and numbers out of bounds."""
     if isinstance(number, int):
         return Fraction(number) if abs(number) < 10**MAX_DIGITS else None
-    if number != number or number in (float("inf"), float("-inf")):
-        return None
-    quantity = parse_quantity(repr(number))
+    quantity = parse_quantity(repr(number))  # `nan` and `inf` are no numbers there
     return None if quantity is None else quantity.value
 
 
@@ -156,7 +153,7 @@ def _normalised(text: str) -> str:
 
 
 def _value(match: re.Match[str]) -> Fraction | None:
-    if sum(char.isdigit() for char in match[0]) > MAX_DIGITS or not match[0].isascii() and _odd_digits(match[0]):
+    if sum(char.isdigit() for char in match[0]) > MAX_DIGITS or _odd_digits(match[0]):
         return None
     if match["whole"]:
         over, under = int(match["mixed_over"]), int(match["mixed_under"])

@@ -1,7 +1,7 @@
 """`math`: the final answer equals the reference, as a closed form and exactly.
 
 Plain numbers are compared as exact rationals here; only what is no plain number goes to the algebra system, and only
-after the filter of `router.verify.math_text`.
+after the filter of `router.verify.math_filter`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from router.domain import CheckClass
 from router.errors import InvalidRequest
 from router.verify.check_type import PASSED, CheckType, Judgement, failed, undecided
 from router.verify.checks.numeric import number_answer
-from router.verify.math_text import NotAdmitted, admit_math, plain_number
+from router.verify.math_filter import NotAdmitted, NotRead
+from router.verify.math_text import Form, admit_math, number_form, plain_number
+from router.verify.quantity import Quantity
 
 
 class MathParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,26 +43,35 @@ def run(params: MathParams, text: str) -> Judgement:
     if answer.text is None:
         return failed(answer.missing.value if answer.missing else "no final answer")
     reference, stated = plain_number(params.reference), plain_number(answer.text)
+    if stated is not None and (reference is None or reference.unit != stated.unit) and stated.unit in ("%", "°"):
+        return failed("the unit differs")
     if reference is not None and stated is not None:
-        if reference.unit != stated.unit and (reference.unit or stated.unit in ("%", "°")):
+        if reference.unit not in ("", stated.unit):
             return failed("the unit differs")
         return PASSED if reference.value == stated.value else failed("the number differs")
     if reference is not None and not params.allow_unevaluated:
         return failed("the final answer is not a plain number, as the reference is")
     try:
-        form = admit_math(answer.text, allow_unevaluated=params.allow_unevaluated)
+        form = number_form(stated) if stated else admit_math(answer.text, allow_unevaluated=params.allow_unevaluated)
+    except NotRead as refusal:
+        return undecided(f"the final answer {refusal}")
     except NotAdmitted as refusal:
         return failed(f"the final answer {refusal}")
+    return _by_algebra(params, reference, form)
+
+
+def _by_algebra(params: MathParams, reference: Quantity | None, answer: Form) -> Judgement:
     # Imported here: the algebra system belongs in the worker, while `admit` runs in the serving process.
     from router.verify.algebra import Unparsable, equal  # noqa: PLC0415
 
     try:
-        verdict = equal(admit_math(params.reference, allow_unevaluated=True), form, strict=not params.allow_unevaluated)
+        wanted = number_form(reference) if reference else admit_math(params.reference, allow_unevaluated=True)
+        found = equal(wanted, answer, strict=not params.allow_unevaluated)
     except NotAdmitted as refusal:
         return undecided(f"the reference {refusal}")
     except Unparsable as problem:
         return undecided(str(problem))
-    return PASSED if verdict.equal else failed(verdict.why)
+    return PASSED if found else failed(found.why)
 
 
 TYPE = CheckType("math", CheckClass.DECISIVE, "1", MathParams, admit, run)

@@ -1,0 +1,40 @@
+"""The golden corpus: facts about what each check accepts and refuses. See `tests/golden/verifiers/SOURCES.md`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from router.verify.registry import CHECK_TYPES
+from router.verify.spec import parse_checks
+
+CORPUS = Path(__file__).parents[3] / "golden" / "verifiers"
+LEAST_ROWS = {"math": 60, "numeric": 40}
+
+
+def _rows() -> list[Any]:
+    return [
+        pytest.param(json.loads(line), id=f"{file.stem}-{number}")
+        for file in sorted(CORPUS.glob("*.jsonl"))
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
+    ]
+
+
+@pytest.mark.parametrize("row", _rows())
+def test_verdict(row: dict[str, Any]) -> None:
+    (check,) = parse_checks([row["check"]], where="checks", default_timeout_s=3.0)
+    kind = CHECK_TYPES[check.type]
+    found = kind.run(msgspec.convert(check.params, kind.params), row["text"])
+    assert found.outcome == row["expect"], found.detail
+    assert (found.score is not None) == (found.outcome in ("pass", "fail"))
+
+
+@pytest.mark.parametrize("name", sorted(CHECK_TYPES))
+def test_every_type_has_a_corpus_with_both_verdicts(name: str) -> None:
+    rows = [json.loads(line) for line in (CORPUS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(rows) >= LEAST_ROWS.get(name, 20)
+    assert {"pass", "fail"} <= {row["expect"] for row in rows}
