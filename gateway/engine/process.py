@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from pathlib import Path
+from types import FrameType
 
 import torch
 import uvicorn
@@ -36,26 +37,50 @@ def serve(args: argparse.Namespace) -> None:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)
-    listener = bind(args.host, args.port)
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
-    path = str(Path(args.model).expanduser()) if args.model else str(ensure_default_model(args.state_dir))
-    name = args.served_model_name or (args.model or SERVED_NAME)
-    model = load_model(path, Device(args.device), Dtype(args.dtype), args.max_model_len)
-    engine = assemble(model, name, args.max_num_seqs)
-    host, port = listener.getsockname()[:2]
-    log.info("serving %s on http://%s:%s (%s, %s)", name, host, port, model.device, model.network.dtype)
-    config = uvicorn.Config(
-        create_app(engine), loop="uvloop", http="httptools", log_config=None, access_log=False, lifespan="on",
-        timeout_graceful_shutdown=1,
-    )  # fmt: skip
-    # uvicorn stops on the first signal and then raises it again for whoever had it before: leave it no effect.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run(sockets=[listener])
+    with bind(args.host, args.port) as listener:
+        engine = load_engine(args)
+        host, port = listener.getsockname()[:2]
+        model = engine.model
+        log.info("serving %s on http://%s:%s (%s)", engine.registry.served_name, host, port, model.device)
+        # uvicorn stops on the first signal and then raises it again for whoever had it before: leave it no effect.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        EngineServer(engine).run(sockets=[listener])
     # Everything is stopped and flushed. The interpreter's teardown of torch would take two seconds more.
     logging.shutdown()
     os._exit(0)
+
+
+class EngineServer(uvicorn.Server):
+    """uvicorn, ending the running answers on the first signal instead of waiting for them."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(
+            uvicorn.Config(
+                create_app(engine),
+                loop="uvloop",
+                http="httptools",
+                log_config=None,
+                access_log=False,
+                lifespan="on",
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._engine = engine
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Interrupt generation, then let uvicorn drain its connections."""
+        self._engine.scheduler.interrupt()
+        super().handle_exit(sig, frame)
+
+
+def load_engine(args: argparse.Namespace) -> Engine:
+    """Load the model the options name and build an engine around it. Raises EngineSetupError."""
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    path = str(Path(args.model).expanduser()) if args.model else str(ensure_default_model(args.state_dir))
+    model = load_model(path, Device(args.device), Dtype(args.dtype), args.max_model_len)
+    return assemble(model, args.served_model_name or args.model or SERVED_NAME, args.max_num_seqs)
 
 
 def assemble(model: LanguageModel, name: str, max_rows: int) -> Engine:
@@ -73,12 +98,13 @@ def assemble(model: LanguageModel, name: str, max_rows: int) -> Engine:
 
 def bind(host: str, port: int) -> socket.socket:
     """Bind before loading anything, so that a taken port is told at once. Raises EngineSetupError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        listener.bind((host, port))
     except OSError as error:
+        listener.close()
         raise EngineSetupError(f"cannot bind {host}:{port}: {error}; choose another --host or --port") from error
     return listener
 

@@ -23,8 +23,11 @@ PREFILL_TOKENS = 512
 """Prompt tokens computed between two decoding steps: a long prompt must not stall the running rows."""
 
 
-class QueueFull(Exception):
-    """Too many requests wait already."""
+STOPPING = "The engine is stopping"
+
+
+class Refused(Exception):
+    """A job is not taken: too many wait already, or the engine is stopping. The message says which."""
 
 
 @dataclass(eq=False, slots=True)
@@ -72,11 +75,15 @@ class Scheduler:
         """Start the generation thread."""
         self._thread.start()
 
-    def stop(self, timeout: float) -> None:
-        """Fail what is running or waiting and end the thread, waiting at most `timeout` seconds."""
+    def interrupt(self) -> None:
+        """Fail what is running or waiting, at the next token, and end the thread. Safe in a signal handler."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
+
+    def stop(self, timeout: float) -> None:
+        """Interrupt, and wait at most `timeout` seconds for the thread to end."""
+        self.interrupt()
         self._thread.join(timeout)
 
     @property
@@ -90,10 +97,12 @@ class Scheduler:
             return len(self._running), len(self._waiting)
 
     def submit(self, job: Job) -> None:
-        """Queue a job. Raises QueueFull."""
+        """Queue a job. Raises Refused."""
         with self._wake:
+            if self._stopping:
+                raise Refused(STOPPING)
             if len(self._waiting) >= self._max_waiting:
-                raise QueueFull
+                raise Refused("The engine's queue is full; try again later")
             self._waiting.append(job)
             self._wake.notify()
 
@@ -134,8 +143,11 @@ class Scheduler:
                 self._forget_cancelled()
                 self._decode(self._admit())
                 self._release_retired()
-        for job in {*self._running.values(), *self._waiting}:
-            self._fail(job, "The engine is stopping")
+        with self._wake:
+            left = {*self._running.values(), *self._waiting}
+            self._waiting.clear()
+        for job in left:
+            self._fail(job, STOPPING)
 
     def _wait(self) -> bool:
         """Sleep until there is something to do; return False when it is time to stop."""

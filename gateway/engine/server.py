@@ -30,7 +30,7 @@ from gateway.engine.protocol import (
 )
 from gateway.engine.render import ChatRenderer, CompletionRenderer, Envelope, Renderer, sse
 from gateway.engine.row import Event, Failure, Row, TokenEvent
-from gateway.engine.scheduler import Job, QueueFull, Scheduler
+from gateway.engine.scheduler import Job, Refused, Scheduler
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 STOP_SECONDS = 1.0
@@ -143,10 +143,9 @@ async def start(engine: Engine, body: Generation, envelope: Envelope, queue: Que
     try:
         for job in jobs:
             engine.scheduler.submit(job)
-    except QueueFull as error:
+    except Refused as error:
         cancel(engine, jobs)
-        message = "The engine's queue is full; try again later"
-        raise ApiError(message, status=HTTPStatus.SERVICE_UNAVAILABLE) from error
+        raise ApiError(str(error), status=HTTPStatus.SERVICE_UNAVAILABLE) from error
     return jobs
 
 

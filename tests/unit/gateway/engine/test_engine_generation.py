@@ -19,7 +19,7 @@ from gateway.engine.grammar import Matcher
 from gateway.engine.model import Device, Dtype, LanguageModel, load_model
 from gateway.engine.row import Event, Failure, FinishReason, Row, TokenEvent
 from gateway.engine.sampling import MIN_TEMPERATURE, SamplingParams
-from gateway.engine.scheduler import PREFILL_TOKENS, Job, QueueFull, Scheduler
+from gateway.engine.scheduler import PREFILL_TOKENS, Job, Refused, Scheduler
 
 FREE = SamplingParams(max_tokens=12, ignore_eos=True, seed=3, logprobs=0)
 SHORT, LONG = [5, 9, 33], [7 + i % 90 for i in range(50)]
@@ -224,7 +224,7 @@ def test_the_queue_is_bounded(model: LanguageModel) -> None:
     scheduler = Scheduler(model, max_rows=1, max_waiting=2)
     Run(scheduler, model, SHORT, FREE)
     Run(scheduler, model, SHORT, FREE)
-    with pytest.raises(QueueFull):
+    with pytest.raises(Refused):
         Run(scheduler, model, SHORT, FREE)
 
 
@@ -256,6 +256,8 @@ def test_stopping_fails_what_runs_and_what_waits(model: LanguageModel) -> None:
     scheduler.stop(5)
     assert [run.failure() for run in runs] == ["The engine is stopping"] * 3
     assert not scheduler.alive
+    with pytest.raises(Refused, match="stopping"):
+        Run(scheduler, model, SHORT, FREE)
 
 
 def test_tiny_temperatures_are_lifted_as_in_vllm(scheduler: Scheduler, model: LanguageModel) -> None:
