@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -23,16 +21,10 @@ from router.errors import ThinkTwiceError
 _log = logging.getLogger(__name__)
 
 
-def create_app(runtime_factory: Callable[[], AbstractAsyncContextManager[Runtime]]) -> FastAPI:
-    """The application; its runtime is opened in the server's event loop and closed after the last request."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with runtime_factory() as runtime:
-            app.state.runtime = runtime
-            yield
-
-    app = FastAPI(title="thinktwice", lifespan=lifespan, docs_url=None, redoc_url=None)
+def create_app(runtime: Runtime) -> FastAPI:
+    """The application over a running gateway."""
+    app = FastAPI(title="thinktwice", docs_url=None, redoc_url=None)
+    app.state.runtime = runtime
     app.add_middleware(RequestScope)
     app.add_exception_handler(ThinkTwiceError, _refuse)
     app.add_exception_handler(HTTPException, _no_route)

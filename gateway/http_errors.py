@@ -16,7 +16,7 @@ from router.errors import (
     InvalidRequest,
     LogUnavailable,
     ModelNotFound,
-    NotVerified,
+    NotAnswered,
     PayloadTooLarge,
     RegistryError,
     ThinkTwiceError,
@@ -44,7 +44,7 @@ SHAPES: dict[type[ThinkTwiceError], Shape] = {
     ModelNotFound: Shape(404, "invalid_request_error", "model_not_found"),
     PayloadTooLarge: Shape(413, "invalid_request_error", "payload_too_large"),
     VerificationFailed: Shape(422, "verification_error", "verification_failed"),
-    NotVerified: Shape(422, "verification_error", "not_verified"),
+    NotAnswered: Shape(422, "verification_error", "not_verified"),
     BackendError: Shape(502, "backend_error", "backend_error"),
     BackendProtocolError: Shape(502, "backend_error", "backend_protocol_error"),
     BackendUnavailable: Shape(503, "backend_error", "backend_unavailable", retry_after_s=2),
@@ -74,7 +74,7 @@ def error_body(error: ThinkTwiceError) -> dict[str, Any]:
     shape = shape_of(error)
     code = getattr(error, "code", None) or shape.code
     details: dict[str, Any] = {"param": getattr(error, "param", None), "code": code}
-    if isinstance(error, VerificationFailed | NotVerified):
+    if isinstance(error, NotAnswered):
         details["verification"] = verification_json(error.verification)
     return plain_error(str(error), shape.type, **details)
 

@@ -10,6 +10,7 @@ from typing import Any
 from router.errors import InvalidRequest
 
 MAX_DEPTH = 64
+_SMALLEST, _LARGEST, _MAX_INT_DIGITS = -(2**63), 2**64 - 1, 20  # what the group record can hold
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 
@@ -66,9 +67,10 @@ def _finite(literal: str) -> float:
 
 
 def _int(literal: str) -> int:
-    if len(literal) > 400:
-        raise InvalidRequest(f"an integer of {len(literal)} digits is out of range")
-    return int(literal)
+    value = int(literal) if len(literal) <= _MAX_INT_DIGITS else _LARGEST + 1
+    if not _SMALLEST <= value <= _LARGEST:
+        raise InvalidRequest(f"the integer {literal[:32]} does not fit in 64 bits")
+    return value
 
 
 def _refuse_surrogates(value: Any) -> None:

@@ -17,7 +17,7 @@
   x LogUnavailable             503  the group log cannot take another group
   x CacheUnavailable                caught in the service: a miss
   x ConfigError                     exit code 2, one line with the cure
-  x RecordError                     a group record or segment that cannot be read
+  x RecordError                     a group record or segment that cannot be read or written
     + SegmentCorrupt
   x RegistryError                   a policy that does not exist, or exists already
 
@@ -116,7 +116,7 @@ class ConfigError(ThinkTwiceError):
 
 
 class RecordError(ThinkTwiceError):
-    """A group record cannot be decoded."""
+    """A group record cannot be encoded or decoded."""
 
 
 class SegmentCorrupt(RecordError):

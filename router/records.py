@@ -173,6 +173,8 @@ def _payload(data: bytes) -> bytes:
         return data[1:]
     if data[:1] == _ZSTD:
         try:
+            if zstandard.frame_content_size(data[1:]) > MAX_RECORD_BYTES:
+                raise RecordError("compressed record claims more than a record may hold")
             return zstandard.ZstdDecompressor().decompress(data[1:], max_output_size=MAX_RECORD_BYTES)
         except zstandard.ZstdError as error:
             raise RecordError(f"compressed record is damaged: {error}") from error

@@ -68,7 +68,9 @@ class LogSection(Section):
     segment_bytes: int = Field(64 * 1024 * 1024, ge=4096, description="Size at which a segment is sealed, in bytes.")
     segment_s: float = Field(600.0, gt=0, description="Age at which a segment is sealed, in seconds.")
     queue_groups: int = Field(2000, ge=1, description="Groups that may wait for the disk before requests are refused.")
-    min_free_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Free disk space below which nothing is written.")
+    min_free_bytes: int = Field(
+        64 * 1024 * 1024, ge=0, description="Free disk space below which new requests are refused."
+    )
 
 
 class StateSection(Section):

@@ -30,7 +30,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until a signal. Exit codes: 0 stopped, 2 unusable configuration."""
+    """Serve until a signal. Exit codes: 0 stopped, 1 a part did not start, 2 unusable configuration."""
     given = {name: getattr(args, name) for name in ("host", "port", "workers") if getattr(args, name) is not None}
     settings = load_settings(args.config, {"server": given} if given else None)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -83,24 +83,35 @@ def _bind(settings: Settings) -> list[socket.socket]:
 
 
 def _serve(settings: Settings, listener: socket.socket) -> int:
-    import uvicorn  # noqa: PLC0415 - keeps `--help` quick
+    import uvloop  # noqa: PLC0415 - keeps `--help` quick
+
+    # uvicorn raises a stop signal once more after it has drained; the runtime is closed after that.
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, lambda *_: None)
+    return uvloop.run(_serve_until_stopped(settings, listener))
+
+
+async def _serve_until_stopped(settings: Settings, listener: socket.socket) -> int:
+    """Open the runtime, serve, close it. Raises `ThinkTwiceError` when a part of it cannot start."""
+    import uvicorn  # noqa: PLC0415
 
     from gateway.app import create_app  # noqa: PLC0415
     from gateway.bootstrap import open_runtime  # noqa: PLC0415
 
-    app = create_app(lambda: open_runtime(settings))
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=DRAIN_S,
-    )
-    server = uvicorn.Server(config)
-    server.run(sockets=[listener])
-    return 0 if server.started else 1
+    async with open_runtime(settings) as runtime:
+        config = uvicorn.Config(
+            create_app(runtime),
+            loop="none",
+            http="httptools",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+        server = uvicorn.Server(config)
+        await server.serve(sockets=[listener])
+        return 0 if server.started else 1
 
 
 def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:

@@ -106,3 +106,9 @@ def test_an_answer_that_was_not_verified_cannot_be_read_from_a_cache() -> None:
     forged = msgspec.msgpack.decode(encode(stored)[1:]) | {"status": "consensus"}
     with pytest.raises(RecordError, match="only verified answers"):
         decode_answer(b"P" + msgspec.msgpack.encode(forged))
+
+
+def test_a_damaged_length_claim_is_an_error_not_an_allocation() -> None:
+    claim = b"Z" + bytes.fromhex("28b52ffd") + b"\xe0" + (1 << 40).to_bytes(8, "little") + b"\x01\x00\x00"
+    with pytest.raises(RecordError, match="more than a record may hold"):
+        decode_answer(claim)

@@ -1,0 +1,69 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.domain import Stopped
+from router.plan import Plan, Tally, majority_confidence, next_wave, stop_reason
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    maximum = draw(st.integers(1, 5))
+    minimum = draw(st.integers(1, maximum))
+    quorum = draw(st.sampled_from([0.6, 0.85, 0.9, 0.95, 0.99]))
+    return Plan(minimum, maximum, draw(st.booleans()), quorum, full=draw(st.booleans()))
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> tuple[Plan, list[tuple[bool, int | None]]]:
+    """A plan, and what each sample in turn would show: whether it verifies, and its answer."""
+    plan = draw(plans())
+    outcomes = draw(st.lists(st.tuples(st.booleans(), st.none() | st.integers(0, 2)), min_size=5, max_size=5))
+    return plan, [(verified and plan.oracle, answer) for verified, answer in outcomes]
+
+
+def tally_of(seen: list[tuple[bool, int | None]]) -> Tally:
+    answers = [answer for _, answer in seen if answer is not None]
+    votes = tuple(sorted((answers.count(answer) for answer in set(answers)), reverse=True))
+    return Tally(len(seen), any(verified for verified, _ in seen), votes)
+
+
+@given(runs())
+def test_every_group_ends_within_its_bounds(run: tuple[Plan, list[tuple[bool, int | None]]]) -> None:
+    plan, outcomes = run
+    spent = 0
+    while stop_reason(plan, tally_of(outcomes[:spent])) is None:
+        wave = next_wave(plan, tally_of(outcomes[:spent]))
+        assert 1 <= wave <= plan.maximum - spent
+        spent += wave
+    assert plan.minimum <= spent <= plan.maximum
+
+
+@given(runs())
+def test_only_an_oracle_stops_as_decisive_and_only_a_vote_as_quorum(
+    run: tuple[Plan, list[tuple[bool, int | None]]],
+) -> None:
+    plan, outcomes = run
+    for spent in range(plan.maximum + 1):
+        stopped = stop_reason(plan, tally_of(outcomes[:spent]))
+        if stopped is Stopped.DECISIVE:
+            assert plan.oracle and any(verified for verified, _ in outcomes[:spent])
+        if stopped is Stopped.QUORUM:
+            assert not plan.oracle
+
+
+@given(st.integers(0, 30), st.integers(0, 30))
+def test_confidence_is_symmetric_and_grows_with_the_lead(first: int, second: int) -> None:
+    assert abs(majority_confidence(first, second) + majority_confidence(second, first) - 1.0) < 1e-9
+    assert majority_confidence(first + 1, second) > majority_confidence(first, second)
+
+
+@given(runs())
+def test_a_settled_vote_keeps_its_leader_whatever_comes(run: tuple[Plan, list[tuple[bool, int | None]]]) -> None:
+    """Where the lead alone settles it (quorum 0.999 is out of reach in five), no continuation changes the winner."""
+    _, outcomes = run
+    strict = Plan(1, 5, oracle=False, quorum=0.999)
+    for spent in range(1, 5):
+        tally = tally_of([(False, answer) for _, answer in outcomes[:spent]])
+        if stop_reason(strict, tally) is Stopped.QUORUM:
+            first, second = tally.leaders
+            assert first > second + (strict.maximum - spent)

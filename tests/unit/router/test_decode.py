@@ -1,0 +1,120 @@
+import asyncio
+
+import pytest
+
+from router.decode import Decoded, Decoder, Task
+from router.domain import Outcome, Sampling, Stopped, TaskKind
+from router.errors import BackendTimeout, BackendUnavailable, VerifierUnavailable
+from router.plan import Plan
+from tests.support.builders import PLAIN, check_spec, prompt, spec
+from tests.support.fakes import Line, ScriptedBackend, TextVerifier
+
+ORACLE = Plan(1, 5, oracle=True, quorum=0.9)
+VOTE = Plan(1, 5, oracle=False, quorum=0.9)
+
+
+def task(*checks, sampling=PLAIN, deadline_s=10.0, kind=TaskKind.NUMBER):
+    deadline = asyncio.get_running_loop().time() + deadline_s
+    return Task(prompt(sampling=sampling), spec(*checks), kind, "base", deadline)
+
+
+async def test_the_first_pass_ends_the_group_and_cancels_the_losers() -> None:
+    backend = ScriptedBackend([Line("right", delay_s=0.0), Line("slow", delay_s=5.0)])
+    decoded = await Decoder(backend, TextVerifier()).decode(task(check_spec()), ORACLE)
+    assert decoded.stopped is Stopped.DECISIVE
+    assert [c.sample.text for c in decoded.candidates] == ["right"]
+    assert backend.cancelled == 1
+    [censored] = decoded.censored
+    assert (censored.index, censored.completed, censored.text) == (1, False, "sl")
+    assert decoded.tokens.completion == len("right") + len("sl")
+
+
+async def test_without_a_pass_every_sample_is_drawn() -> None:
+    backend = ScriptedBackend([Line("wrong")])
+    decoded = await Decoder(backend, TextVerifier()).decode(task(check_spec()), ORACLE)
+    assert decoded.stopped is Stopped.CAP
+    assert [c.sample.index for c in decoded.candidates] == [0, 1, 2, 3, 4]
+    assert [draw.n for draw in backend.draws] == [2, 3]
+    assert all(c.verdict.outcome is Outcome.FAIL for c in decoded.candidates)
+
+
+async def test_unlike_settings_are_drawn_apart() -> None:
+    backend = ScriptedBackend([Line("4")])
+    await Decoder(backend, TextVerifier()).decode(task(sampling=Sampling(temperature=0.0)), VOTE)
+    assert [(draw.n, draw.sampling.temperature) for draw in backend.draws] == [(1, 0.0), (1, 1.0), (1, 1.0)]
+
+
+async def test_a_unanimous_vote_stops_at_three() -> None:
+    decoded = await Decoder(ScriptedBackend([Line("4")]), TextVerifier()).decode(task(), VOTE)
+    assert (decoded.stopped, len(decoded.candidates)) == (Stopped.QUORUM, 3)
+
+
+async def test_a_truncated_sample_does_not_vote() -> None:
+    decoded = await Decoder(ScriptedBackend([Line("4", "length")]), TextVerifier()).decode(task(), VOTE)
+    assert decoded.stopped is Stopped.CAP
+    assert all(c.answer_key is None for c in decoded.candidates)
+
+
+async def test_an_escalated_group_goes_on_from_its_first_sample() -> None:
+    decoder = Decoder(ScriptedBackend([Line("wrong"), Line("right")]), TextVerifier())
+    job = task(check_spec())
+    first = await decoder.decode(job, Plan(1, 1, oracle=True, quorum=0.9))
+    decoded = await decoder.decode(job, ORACLE, first=first)
+    assert [c.sample.index for c in decoded.candidates][:2] == [0, 1]
+    assert decoded.stopped is Stopped.DECISIVE
+
+
+async def test_a_failed_draw_is_data_and_the_group_goes_on() -> None:
+    failing = Line("x", error=BackendUnavailable("gone"))
+    backend = ScriptedBackend([failing, Line("right")])
+    decoded = await Decoder(backend, TextVerifier()).decode(task(check_spec(), sampling=Sampling()), ORACLE)
+    assert decoded.failures == ["gone"]
+    assert decoded.stopped is Stopped.DECISIVE
+
+
+async def test_an_engine_that_gives_nothing_is_its_error() -> None:
+    backend = ScriptedBackend([Line("x", error=BackendUnavailable("gone"))])
+    with pytest.raises(BackendUnavailable, match="gone"):
+        await Decoder(backend, TextVerifier()).decode(task(check_spec()), ORACLE)
+    assert len(backend.draws) == 1
+
+
+async def test_the_deadline_ends_the_group_with_what_there_is() -> None:
+    backend = ScriptedBackend([Line("wrong"), Line("slow", delay_s=5.0)])
+    decoded = await Decoder(backend, TextVerifier()).decode(task(check_spec(), deadline_s=0.3), ORACLE)
+    assert decoded.stopped is Stopped.DEADLINE
+    assert [c.sample.text for c in decoded.candidates] == ["wrong"]
+    assert [s.text for s in decoded.censored] == ["sl"]
+
+
+async def test_a_deadline_before_the_first_sample_is_a_timeout() -> None:
+    backend = ScriptedBackend([Line("slow", delay_s=5.0)])
+    with pytest.raises(BackendTimeout):
+        await Decoder(backend, TextVerifier()).decode(task(check_spec(), deadline_s=0.2), ORACLE)
+    assert backend.cancelled == 2
+
+
+async def test_a_verifier_without_room_makes_errors_never_failures() -> None:
+    class Full(TextVerifier):
+        async def verify(self, checks, text):
+            raise VerifierUnavailable("queue full")
+
+    decoded = await Decoder(ScriptedBackend([Line("right")]), Full()).decode(task(check_spec()), ORACLE)
+    assert {c.verdict.outcome for c in decoded.candidates} == {Outcome.ERROR}
+
+
+async def test_cancelling_a_group_cancels_its_draws() -> None:
+    backend = ScriptedBackend([Line("slow", delay_s=30.0)])
+    running = asyncio.create_task(Decoder(backend, TextVerifier()).decode(task(check_spec()), ORACLE))
+    await asyncio.sleep(0.05)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert backend.cancelled == 2
+
+
+async def test_a_full_group_is_drawn_to_the_end_whatever_passes() -> None:
+    plan = Plan(5, 5, oracle=True, quorum=0.9, full=True)
+    backend = ScriptedBackend([Line("right")])
+    decoded = await Decoder(backend, TextVerifier()).decode(task(check_spec()), plan, Decoded())
+    assert (len(decoded.candidates), [draw.n for draw in backend.draws]) == (5, [5])

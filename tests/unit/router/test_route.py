@@ -1,0 +1,93 @@
+import pytest
+
+from router.difficulty import detect_task, difficulty
+from router.domain import CheckClass, Effort, Route, TaskKind
+from router.route import Router
+from tests.support.builders import check_spec, prompt, spec
+
+ROUTER = Router(threshold=0.5, quorum=0.9, max_samples=5, audit_share=0.02)
+NO_AUDIT = 0.9
+HARD = "A shop sells 12 boxes of 24 pens each. If 37 pens are broken and each pen costs 3 dollars, how much is left?"
+
+
+def decide(text="What is 2 + 2?", *checks, effort=Effort.MEDIUM, audit=NO_AUDIT, **fields):
+    return ROUTER.decide(prompt(text), spec(*checks, **fields), effort, audit)
+
+
+def test_easy_arithmetic_takes_one_sample_and_a_word_problem_is_voted() -> None:
+    assert decide("What is 2 + 2?")[0].route is Route.SINGLE
+    assert decide(HARD)[0].route is Route.VOTE
+
+
+def test_prose_has_nothing_to_vote_on() -> None:
+    decision, _ = decide("Write a poem about the sea, then explain each line, step by step, with 3 examples.")
+    assert (decision.route, decision.task) == (Route.SINGLE, TaskKind.OPEN)
+
+
+@pytest.mark.parametrize("effort", [Effort.NONE, Effort.MINIMAL, Effort.LOW])
+def test_low_effort_is_one_sample_even_for_a_hard_prompt_with_a_check(effort: Effort) -> None:
+    decision, plan = decide(HARD, check_spec(), effort=effort)
+    assert (decision.route, plan.maximum) == (Route.SINGLE, 1)
+
+
+@pytest.mark.parametrize("effort", [Effort.HIGH, Effort.XHIGH])
+def test_high_effort_votes_even_where_answers_cannot_be_compared(effort: Effort) -> None:
+    decision, plan = decide("Write a poem.", effort=effort)
+    assert (decision.route, plan.maximum, plan.full) == (Route.VOTE, 5, False)
+
+
+def test_sample_bounds_beat_the_effort() -> None:
+    decision, plan = decide(effort=Effort.LOW, min_samples=2, max_samples=3, samples_given=True)
+    assert (decision.route, plan.minimum, plan.maximum) == (Route.VOTE, 2, 3)
+    decision, plan = decide(HARD, effort=Effort.HIGH, max_samples=1, samples_given=True)
+    assert (decision.route, plan.maximum) == (Route.SINGLE, 1)
+
+
+def test_an_easy_prompt_with_an_oracle_may_escalate() -> None:
+    decision, plan = decide("What is 2 + 2?", check_spec())
+    assert (decision.route, plan.maximum, plan.oracle) == (Route.SINGLE, 5, True)
+
+
+def test_an_audited_prompt_gets_a_full_group_with_its_propensity() -> None:
+    decision, plan = decide(audit=0.01)
+    assert (decision.route, decision.audit, decision.propensity) == (Route.VOTE, True, 0.02)
+    assert (plan.minimum, plan.maximum, plan.full) == (5, 5, True)
+    assert decide(audit=0.02)[0].propensity == pytest.approx(0.98)
+
+
+def test_what_cannot_be_voted_is_not_audited() -> None:
+    assert not decide("Write a poem.", audit=0.0)[0].audit
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("How many apples are left?", TaskKind.NUMBER),
+        ("What is 17 * 3?", TaskKind.NUMBER),
+        ("12 * 4 =", TaskKind.NUMBER),
+        ("Which is blue?\nA) the sky\nB) grass", TaskKind.CHOICE),
+        ("Is ice cold? Answer with yes or no.", TaskKind.SHORT),
+        ("Return the address as JSON.", TaskKind.JSON),
+        ("Tell me about Rome.", TaskKind.OPEN),
+    ],
+)
+def test_task_detection(text: str, kind: TaskKind) -> None:
+    assert detect_task(prompt(text)) is kind
+
+
+def test_the_checks_say_what_the_answer_is() -> None:
+    numeric = check_spec(type="numeric")
+    assert detect_task(prompt("Tell me about Rome."), (numeric,)) is TaskKind.NUMBER
+    assert detect_task(prompt("How many?", tools=[{"type": "function"}])) is TaskKind.OPEN
+    process = check_spec(type="arithmetic_steps", klass=CheckClass.PROCESS)
+    assert detect_task(prompt("Tell me about Rome."), (process,)) is TaskKind.OPEN
+
+
+def test_no_tag_in_a_prompt_selects_the_route() -> None:
+    for tag in ("<vote>", "reasoning_effort: high", "use 5 samples", "[thinktwice:vote]"):
+        assert decide(f"{tag} Tell me about Rome.")[0].route is Route.SINGLE
+
+
+def test_difficulty_is_a_probability_on_any_text() -> None:
+    for text in ("", "a" * 100_000, "1 " * 5000, "\x00☃" * 100):
+        assert 0.0 <= difficulty(prompt(text)) <= 1.0
