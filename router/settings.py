@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from router.domain import MAX_SAMPLES, OnFailure
 from router.errors import ConfigError
@@ -68,9 +74,7 @@ class LogSection(Section):
     segment_bytes: int = Field(64 * 1024 * 1024, ge=4096, description="Size at which a segment is sealed, in bytes.")
     segment_s: float = Field(600.0, gt=0, description="Age at which a segment is sealed, in seconds.")
     queue_groups: int = Field(2000, ge=1, description="Groups that may wait for the disk before requests are refused.")
-    min_free_bytes: int = Field(
-        64 * 1024 * 1024, ge=0, description="Free disk space below which new requests are refused."
-    )
+    min_free_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Free disk space below which requests are refused.")
 
 
 class StateSection(Section):
@@ -185,8 +189,13 @@ def load_settings(file: Path | None = None, overrides: dict[str, dict[str, Any]]
 
     try:
         return FileSettings(**(overrides or {}))  # type: ignore[arg-type]  # tables, validated into sections
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except SettingsError as error:
+        given = ", ".join(sorted(name for name in os.environ if name.startswith(ENV_PREFIX)))
+        raise ConfigError(f"{error}: a list or a table is given as JSON; variables that are set: {given}") from error
     except ValidationError as error:
         raise ConfigError("; ".join(_describe(detail) for detail in error.errors())) from error
 

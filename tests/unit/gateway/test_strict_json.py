@@ -8,12 +8,9 @@ from gateway import strict_json
 from router.errors import InvalidRequest
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
+integers = st.integers(-(2**63), 2**64 - 1)
 values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | texts,
+    st.none() | st.booleans() | integers | st.floats(allow_nan=False, allow_infinity=False) | texts,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner),
     max_leaves=20,
 )

@@ -23,8 +23,12 @@ from router.verify.process import WorkerProcess
 from router.verify.spec import parse_checks
 
 # Passes the filter, then keeps the algebra system busy far beyond any deadline.
-SLOW: dict[str, Any] = {"type": "math", "reference": r"\frac{1}{(x+y+z+1)^{900}+(x+y+2)^{900}}"}
-SLOW_TEXT = r"\boxed{\frac{1}{(x+y+z+1)^{901}+(x+y+2)^{899}}}"
+SLOW: dict[str, Any] = {
+    "type": "math",
+    "reference": r"\int_0^1 \frac{\sin(x^3)}{1+x^5} dx",
+    "allow_unevaluated": True,
+}
+SLOW_TEXT = r"\boxed{\frac{1}{2}\int_0^1 \frac{2\sin(x^3)}{1+x^5} dx}"
 NUMERIC = {"type": "numeric", "reference": 5}
 
 
