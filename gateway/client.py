@@ -132,5 +132,7 @@ def verification_of(response: Any) -> Mapping[str, Any]:
 
 def error_message(error: openai.APIError) -> str:
     """The error object's message, on one line."""
+    """The error object's message in one line, after the field it is about."""
     message = error.body.get("message") if isinstance(error.body, Mapping) else None
-    return " ".join(str(message or error.message).split())
+    line = " ".join(str(message or error.message).split())
+    return f"{error.param}: {line}" if error.param and error.param not in line else line

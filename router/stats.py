@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -65,6 +66,24 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Rate:
     low = max(0.0, (p + z * z / (2 * n) - spread) / scale) if successes else 0.0
     high = min(1.0, (p + z * z / (2 * n) + spread) / scale) if successes < n else 1.0
     return Rate(p, successes, n, low, high)
+
+
+def paired_difference(pairs: Sequence[tuple[bool, bool]], confidence: float = CONFIDENCE) -> Estimate:
+    """Success rate of the first of each pair minus that of the second.
+
+    The interval is method 10 of R. G. Newcombe (Statistics in Medicine 17, 1998, 2635-2650): Wilson's, corrected for
+    the correlation of the pairs. Unlike the bootstrap it keeps its width when all pairs agree.
+    """
+    n = len(pairs)
+    first, second = wilson(sum(a for a, _ in pairs), n, confidence), wilson(sum(b for _, b in pairs), n, confidence)
+    if first.value is None or second.value is None:
+        return NO_DATA
+    correlation = _paired_correlation(pairs)
+    (first_below, first_above), (second_below, second_above) = _reach(first), _reach(second)
+    value = first.value - second.value
+    low = value - _combined(first_below, second_above, correlation)
+    high = value + _combined(first_above, second_below, correlation)
+    return Estimate(value, n, low, high)
 
 
 def poisson_rate(count: int, exposure: float, confidence: float = CONFIDENCE) -> Estimate:
@@ -136,6 +155,28 @@ def ratio(pairs: Sequence[tuple[float, float]]) -> float | None:
 def quantile(values: Sequence[float], q: float) -> float | None:
     """The smallest value with at least a share `q` of the values at or below it; `None` of nothing."""
     return _rank(sorted(values), q) if values else None
+
+
+def _paired_correlation(pairs: Sequence[tuple[bool, bool]]) -> float:
+    """Newcombe's phi: the pairs' correlation, positive values corrected for continuity; 0 where it is undefined."""
+    counts = Counter((bool(a), bool(b)) for a, b in pairs)
+    both, neither = counts[True, True], counts[False, False]
+    only_first, only_second = counts[True, False], counts[False, True]
+    margins = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
+    cross = both * neither - only_first * only_second
+    corrected = max(cross - len(pairs) / 2, 0.0) if cross > 0 else cross
+    return corrected / math.sqrt(margins) if margins else 0.0
+
+
+def _reach(rate: Rate) -> tuple[float, float]:
+    """How far the interval reaches below and above the value."""
+    if rate.value is None or rate.low is None or rate.high is None:
+        return 0.0, 0.0
+    return rate.value - rate.low, rate.high - rate.value
+
+
+def _combined(a: float, b: float, correlation: float) -> float:
+    return math.sqrt(max(0.0, a * a - 2 * correlation * a * b + b * b))
 
 
 def _rank(ordered: Sequence[float], q: float) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gateway.bench.drive import Trial
 from gateway.client import Reply
 from router.domain import Status
-from router.stats import Estimate, Rate, bootstrap, bootstrap_mean, bootstrap_ratio, quantile, wilson
+from router.stats import Estimate, Rate, bootstrap, bootstrap_mean, bootstrap_ratio, paired_difference, quantile, wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class PolicySummary:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`policy` minus `baseline` on the rows that both ran, resampled by row."""
+    """`policy` minus `baseline` on the rows that both ran."""
 
     policy: str
     baseline: str
@@ -89,7 +89,7 @@ def _difference(policy: str, baseline: str, by_policy: Mapping[str, Mapping[int,
     return Difference(
         policy=policy,
         baseline=baseline,
-        solve_rate=paired(lambda trial: float(trial.solved)),
+        solve_rate=paired_difference([(a.solved, b.solved) for a, b in pairs]),
         tokens_per_request=paired(lambda trial: trial.reply.tokens if trial.reply else None),
         cost_per_request_usd=paired(lambda trial: _cost(trial.reply) if trial.reply else None),
         wall_s=paired(lambda trial: trial.wall_s),

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.running import QuantileSketch
-from router.stats import bootstrap_mean, poisson_rate, quantile, wilson
+from router.stats import bootstrap_mean, paired_difference, poisson_rate, quantile, wilson
 
 counts = st.integers(0, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 finite = st.floats(-1e6, 1e6)
@@ -59,3 +59,12 @@ def test_sketch_is_within_one_per_cent_of_the_quantile(values: list[float], q: f
     exact, approximate = quantile(values, q), sketch.estimate(q).value
     assert exact is not None and approximate is not None
     assert abs(approximate - exact) <= 0.0101 * exact
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_paired_difference_holds_its_value_and_turns_with_the_pairs(pairs: list[tuple[bool, bool]]) -> None:
+    estimate, turned = paired_difference(pairs), paired_difference([(b, a) for a, b in pairs])
+    assert estimate.value is not None and estimate.low is not None and estimate.high is not None
+    assert turned.low is not None and turned.high is not None
+    assert -1 - 1e-9 <= estimate.low <= estimate.value <= estimate.high <= 1 + 1e-9
+    assert abs(estimate.low + turned.high) < 1e-9

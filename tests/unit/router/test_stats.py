@@ -9,6 +9,7 @@ from router.stats import (
     bootstrap,
     bootstrap_mean,
     bootstrap_ratio,
+    paired_difference,
     poisson_rate,
     quantile,
     ratio,
@@ -48,6 +49,34 @@ class TestWilson:
     def test_refuses_an_impossible_confidence(self, confidence: float) -> None:
         with pytest.raises(ValueError, match="confidence"):
             wilson(1, 2, confidence)
+
+
+class TestPairedDifference:
+    @pytest.mark.parametrize(
+        ("both", "only_first", "only_second", "neither", "low", "high"),
+        [
+            (36, 12, 2, 0, 0.0569, 0.3404),  # Newcombe (1998), table II, method 10
+            (14, 5, 0, 22, 0.0114, 0.2264),  # Altman et al., Statistics with Confidence (2000), table 6.2
+        ],
+    )
+    def test_agrees_with_the_published_intervals(
+        self, both: int, only_first: int, only_second: int, neither: int, low: float, high: float
+    ) -> None:
+        pairs = [(True, True)] * both + [(True, False)] * only_first
+        pairs += [(False, True)] * only_second + [(False, False)] * neither
+        estimate = paired_difference(pairs)
+        assert estimate.value == pytest.approx((only_first - only_second) / len(pairs))
+        assert estimate.low == pytest.approx(low, abs=5e-4)
+        assert estimate.high == pytest.approx(high, abs=5e-4)
+
+    def test_pairs_that_all_agree_prove_little(self) -> None:
+        estimate = paired_difference([(False, False)] * 6)
+        assert estimate.value == 0
+        assert estimate.low == pytest.approx(-0.39, abs=0.01)
+        assert estimate.high == pytest.approx(0.39, abs=0.01)
+
+    def test_of_nothing_is_unknown(self) -> None:
+        assert paired_difference([]) == Estimate(None, 0, None, None)
 
 
 class TestBootstrap:

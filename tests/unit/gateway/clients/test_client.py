@@ -86,6 +86,15 @@ def test_an_error_object_becomes_one_line(
     assert "first line second line" in str(caught.value)
 
 
+def test_the_field_at_fault_is_named(gateway: Any, make_error: Callable[[str, str], dict[str, Any]]) -> None:
+    body = make_error("invalid_request", "must be a whole number from 1 to 5")
+    body["error"]["param"] = "verification.samples.max"
+    gateway.answer = lambda _: (400, body)
+    with connect(gateway.url) as client, pytest.raises(ThinkTwiceError) as caught, one_line_errors(gateway.url):
+        client.chat.completions.create(**REQUEST)
+    assert str(caught.value).endswith("verification.samples.max: must be a whole number from 1 to 5")
+
+
 def test_nothing_is_retried(gateway: Any, make_error: Callable[[str, str], dict[str, Any]]) -> None:
     gateway.answer = lambda body: (503, make_error("busy", "later"))
     with connect(gateway.url) as client, pytest.raises(openai.APIStatusError) as caught:
