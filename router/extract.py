@@ -43,7 +43,7 @@ class _Mark:
 
 
 _LINE_MARK = re.compile(r"(?:\banswer[ \t*]*:|^[ \t>*]*####(?!#))[ \t*]*", re.IGNORECASE | re.MULTILINE)
-_BOX = re.compile(r"\\f?boxed[ \t]*\{")
+_BOX = re.compile(r"\\boxed[ \t]*\{")
 _HEDGE = re.compile(
     r"\b(?:maybe|perhaps|possibly|probably|presumably|unsure|uncertain|not (?:completely |entirely |quite |really )?"
     r"(?:sure|certain)|(?:i|my|a|best) guess|guessing|either|alternatively|"
@@ -178,7 +178,7 @@ def _firm_hedge(sentence: str) -> bool:
 
 _NUMBER = re.compile(
     r"(?<![\w.,\\^])(?:\\[dtc]?frac[ ]?\{-?\d+\}[ ]?\{-?\d+\}|[+\-−]?[$€£¥₹]?[+\-−]?"
-    r"(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?(?:[ ]?/[ ]?\d[\d,]*(?:\.\d+)?)?)"
+    r"(?:\d+(?:,\d+)*(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?(?:[ ]?/[ ]?\d+(?:,\d+)*(?:\.\d+)?)?)"
 )
 _SUFFIX = re.compile(r"[ ]?(?:\\?%|percent\b)|(?:[A-Za-z]{1,4}|°[CF]?)(?![A-Za-z0-9^_])")
 _BULLET = re.compile(r"[ \t]*[-*•][ \t]*")
@@ -186,9 +186,11 @@ _WORKED_BEFORE = re.compile(  # an operator, a command such as \sqrt, or a word 
     r"(?:[-+*/^×÷·⋅<>≤≥−_{\[&!|]|\\[A-Za-z]+|\d:|"
     r"\b(?:plus|minus|times|over|(?:multiplied|divided) by|root of|power of))$"
 )
+_MINUEND = re.compile(r"(?:\b[A-Za-z]|[\d)\]}])\s*$")
 _CLOSER = re.compile(r"(?:\\[)\]]|[$*`\"')\]}.,;:!?])*")
 _WORKED_AFTER = re.compile(  # an operator or a variable after it
-    r"[-+*/^×÷·⋅<>=≤≥−_{\[&]|\\(?!text|mathrm|%|\$|quad)|[b-zB-HJ-Z](?![A-Za-z'])|(?:plus|minus|times|over|squared|cubed|or)\b"
+    r"[-+*/^×÷·⋅<>=≤≥−_{\[&]|\\(?!text|mathrm|%|\$|quad)|"
+    r"[bcdefijknopqrtuvwxyzBDEGHMOPQRSTUXYZ](?![A-Za-z'])|(?:plus|minus|times|over|squared|cubed|or)\b"
 )
 
 
@@ -206,7 +208,8 @@ def last_number(text: str) -> FinalAnswer:
     end = suffix.end() if suffix else last.end()
     line_start = text.rfind("\n", 0, last.start()) + 1
     before, after = text[line_start : last.start()], text[end : _line_end(text, end)]
-    if not _alone(before, after):
+    subtracted = last[0][0] in "+-−" and _MINUEND.search(before)
+    if subtracted or not _alone(before, after):
         return FinalAnswer(None, Missing.UNMARKED)
     sentence = _SENTENCE_END.split(before[-_CONTEXT_CHARS:])[-1]
     if (
@@ -217,7 +220,7 @@ def last_number(text: str) -> FinalAnswer:
         or _firm_hedge(text[end:])
     ):
         return FinalAnswer(None, Missing.HEDGED)
-    return FinalAnswer(text[last.start() : end].rstrip(","))
+    return FinalAnswer(text[last.start() : end])
 
 
 def _alone(before: str, after: str) -> bool:

@@ -143,34 +143,6 @@ def _scalars(reference: Scalar, answer: Scalar, strict: bool) -> Comparison:
     return _EQUAL if found else _DIFFERENT
 
 
-def _difference(relation: Relation, whose: str) -> Any:
-    left, right = (_parsed(side, whose) for side in relation.sides)
-    if isinstance(left, sympy.Set) or isinstance(right, sympy.Set):
-        raise Unparsable(f"the {whose} relates sets")
-    return left - right
-
-
-def _scalars(reference: Scalar, answer: Scalar, strict: bool) -> Comparison:
-    if reference.unit and reference.unit != answer.unit:
-        return _OTHER_UNIT
-    if reference.latex == answer.latex:
-        return _EQUAL
-    wanted, stated = plain_number(reference.latex), plain_number(answer.latex)
-    if wanted is not None and stated is not None:
-        return _EQUAL if wanted == stated else _DIFFERENT
-    if wanted is not None and strict:
-        return _UNWORKED
-    over_complex = should_treat_as_complex(reference.latex) or should_treat_as_complex(answer.latex)
-    gold = _parsed(reference, "reference", over_complex)
-    prediction = _parsed(answer, "final answer", over_complex)
-    if isinstance(gold, sympy.Set) or isinstance(prediction, sympy.Set):
-        return _EQUAL if gold == prediction else _DIFFERENT
-    if strict and not _as_closed(prediction, gold):
-        return _UNWORKED
-    found = verify(gold, prediction, numeric_precision=_CONFIRMED_DIGITS, timeout_seconds=None, raise_on_error=True)
-    return _EQUAL if found and _confirmed(gold, prediction) else _DIFFERENT
-
-
 def _parsed(scalar: Scalar, whose: str, over_complex: bool = False) -> Any:
     """The expression, with every decimal as an exact fraction. Decimals would be compared rounded."""
     latex = _exact_decimals(scalar.latex)

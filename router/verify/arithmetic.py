@@ -15,7 +15,7 @@ MAX_EXPONENT = 64
 MAX_NESTING = 32
 
 _TOKEN = re.compile(
-    r"(?P<number>\d[\d,]*(?:\.\d+)?|\.\d+)|(?P<sign>=|≈|\\approx|~=)|(?P<operator>\*\*|[-+*/^×÷·⋅−(){}%]|x(?![A-Za-z_])|\\times|\\cdot|\\div)"
+    r"(?P<number>\d+(?:,\d+)*(?:\.\d+)?|\.\d+)|(?P<sign>=|≈|\\approx|~=)|(?P<operator>\*\*|[-+*/^×÷·⋅−(){}%]|x(?![A-Za-z_])|\\times|\\cdot|\\div)"
     r"|(?P<space>[ \t]+|\\[,!;]|\\left|\\right|\\quad|[$€£])|(?P<word>[A-Za-z_]\w*|\\[A-Za-z]+|.)"
 )
 _FRACTION = re.compile(r"\\[dtc]?frac\{([^{}]{1,40})\}\{([^{}]{1,40})\}")
