@@ -17,11 +17,10 @@ import msgspec
 from router.domain import TaskKind
 from router.extract import FinalAnswer, Missing, final_answer, hedged, last_number
 from router.verify import strict_json
-from router.verify.quantity import MEASURES, parse_quantity
+from router.verify.quantity import CURRENCIES, MEASURES, parse_quantity
 
 MAX_SHORT_CHARS = 120
 MAX_JSON_CHARS = 64 * 1024
-_CURRENCIES = frozenset("$€£¥₹")
 _TRIMMED = " \t\r\n.,;:!?\"'`*_“”‘’«»"
 _CHOICE = re.compile(r"[(\[]?([A-Za-z])(?:[)\].:](?:\s.*)?)?", re.DOTALL)
 _LONE_CAPITAL = re.compile(r"\b[A-Z]\b")
@@ -72,7 +71,7 @@ def _number_key(text: str) -> str | None:
     quantity = parse_quantity(answer.text) if answer.text is not None else None
     if quantity is None:
         return None
-    unit = quantity.unit if quantity.unit in MEASURES - _CURRENCIES else ""
+    unit = quantity.unit if quantity.unit in MEASURES - CURRENCIES else ""
     return f"{quantity.value}{'' if unit in ('', '%') else ' '}{unit}"
 
 

@@ -1,7 +1,7 @@
 """Equality of two mathematical answers, over math-verify. Runs in a worker only: importing it loads the algebra system.
 
-math-verify's verdict is necessary, never sufficient: the two must also agree to 50 digits, and in strict mode the answer
-must be as closed a form as the reference.
+math-verify's verdict is necessary, never sufficient: the two must also agree to 1000 digits, and in strict mode the
+answer must be as closed a form as the reference.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from math_verify.grader import should_treat_as_complex
 
 from router.verify.math_text import Form, Group, Relation, Scalar, Words, plain_number
 
-_CONFIRMED_DIGITS = 50
+_CONFIRMED_DIGITS = 1100  # more than MAX_EXPONENT: no admitted literal is small enough to hide in the difference
+_GUARD_DIGITS = 80
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 _DECIMAL = re.compile(r"\d+\.\d*|\.\d+")
 _POINTS = ((137, 101), (-89, 53), (211, 97), (-31, 67), (59, 23))
@@ -139,7 +140,7 @@ def _scalars(reference: Scalar, answer: Scalar, strict: bool) -> Comparison:
         return _UNWORKED
     if not _confirmed(gold, prediction):
         return _DIFFERENT
-    found = verify(gold, prediction, numeric_precision=_CONFIRMED_DIGITS, timeout_seconds=None, raise_on_error=True)
+    found = verify(gold, prediction, timeout_seconds=None, raise_on_error=True)
     return _EQUAL if found else _DIFFERENT
 
 
@@ -235,9 +236,11 @@ def _polynomial_form(expression: Any) -> str:
 
 
 def _confirmed(gold: Any, prediction: Any) -> bool:
-    """Whether the two agree to 50 digits: as numbers, or at fixed points of their symbols."""
+    """Whether the two agree to 1000 digits: as numbers, or at fixed points of their symbols."""
     if gold == prediction:
         return True
+    if (gold - prediction).is_zero is False:
+        return False
     symbols = sorted(gold.free_symbols | prediction.free_symbols, key=lambda symbol: symbol.name)
     agreed = 0
     for shift in range(len(_POINTS)):
@@ -246,7 +249,7 @@ def _confirmed(gold: Any, prediction: Any) -> bool:
         scale = sympy.N(gold.subs(point), _CONFIRMED_DIGITS)
         if not (difference.is_number and difference.is_finite and scale.is_number and scale.is_finite):
             continue
-        if abs(difference) > sympy.Float(10) ** (-_CONFIRMED_DIGITS + 10) * (1 + abs(scale)):
+        if abs(difference) > sympy.Float(10) ** (_GUARD_DIGITS - _CONFIRMED_DIGITS) * (1 + abs(scale)):
             return False
         agreed += 1
         if not symbols:

@@ -32,7 +32,7 @@ COMMAND = re.compile(r"\\([A-Za-z]+|.)")
 OPEN, CLOSE = "([{", ")]}"
 _LITERAL = re.compile(r"\d+(?:\.\d*)?|\.\d+")
 _LETTERS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
-_TWO_NUMBERS = re.compile(r"\d \d")
+_TWO_NUMBERS = re.compile(r"(?<![_^\d.])\d+(?:\.\d+)? \d")
 _NOT_LETTERS = re.compile(r"\\unit\{[^{}]*\}|\{[pbvB]?matrix\}")
 
 

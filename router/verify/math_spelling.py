@@ -34,11 +34,13 @@ _UNICODE = str.maketrans(
     }
 )
 _DROPPED = re.compile(
-    r"\\(?:left|right|[bB]ig[lr]?|displaystyle|textstyle|(?:no)?limits|q?quad|boldsymbol)(?![A-Za-z])|(?<!\\)\\[,;:! ]|~"
+    r"\\(?:left|right|[bB]ig[lr]?|displaystyle|textstyle|(?:no)?limits|q?quad|boldsymbol)(?![A-Za-z])"
+    r"|(?<!\\)\\[,;:! ]|~"
 )
 _FRACTION = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _TEXT = re.compile(r"\\(?:text|mathrm|textrm|textbf|textit|mbox|rm)(?:\s*\{([^{}]*)\}|\b)")
 _INLINE = re.compile(r"(?<!\\)\$([^$]+)(?<!\\)\$|\\\((.+?)\\\)")
+_LABEL = re.compile(r"[A-Z]{1,2}|\([A-Z]\)")
 _CONNECTIVE = re.compile(r"^\s*(?:,\s*)?(?:and|or)\s*$")
 _PLAIN_FUNCTION = re.compile(
     r"(?<![\\A-Za-z])"
@@ -69,6 +71,7 @@ def undressed(text: str) -> str:
 def respelled(text: str) -> str:
     """`text` with one spelling for each thing, and words as `\\unit{...}`. Raises `NotAdmitted` for an open bracket."""
     text = _FRACTION.sub(r"\\frac", text.translate(_UNICODE).replace("$", " "))
+    text = text.replace(">=", r"\ge ").replace("<=", r"\le ").replace("!=", r"\ne ")
     text = _DROPPED.sub(" ", text).replace("**", "^").replace(r"\{", r"\lbrace ").replace(r"\}", r"\rbrace ")
     text = _TEXT.sub(_text_in_formula, text)
     text = _PLAIN_FUNCTION.sub(lambda found: _PLAIN_NAMES.get(found[1], f"\\{found[1]} "), text)
@@ -82,7 +85,7 @@ def _text_in_formula(found: re.Match[str]) -> str:
     content = (found[1] or "").strip()
     if _CONNECTIVE.match(content):
         return ","
-    if len(content) <= 1 or re.fullmatch(r"\([A-Z]\)", content):
+    if len(content) <= 1 or _LABEL.fullmatch(content):
         return f" {content} "
     return f" \\unit{{{content}}} "
 

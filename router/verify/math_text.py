@@ -57,6 +57,7 @@ _SIGNS = {"=": "=", "<": "<", ">": ">", r"\lt": "<", r"\gt": ">", r"\ne": "!=", 
 _SIGNS |= {command: "<=" for command in (r"\le", r"\leq", r"\leqslant")}
 _SIGNS |= {command: ">=" for command in (r"\ge", r"\geq", r"\geqslant")}
 _UNIT = re.compile(r"\\unit\{([^{}]*)\}")
+_SHORT_WORDS = frozenset({"yes", "no", "odd", "dne"})
 _PHRASE = re.compile(r"[A-Za-z][A-Za-z' -]*")
 _MEMBER = re.compile(r"[A-Za-z]\s*\\in(?![A-Za-z])(.*)")
 _PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])")
@@ -94,9 +95,12 @@ def number_form(number: Quantity) -> Scalar:
 
 
 def _words(text: str) -> Words | None:
-    """The words, when the text is nothing else: at least one of four letters."""
+    """The words, when the text is nothing else: all `\\text`, or one of four letters, or one that is known."""
     bare = _UNIT.sub(r"\1", text).strip(" .!?\"'")
-    if _PHRASE.fullmatch(bare) is None or not any(len(word) >= 4 for word in re.split(r"[ '-]+", bare)):
+    if _PHRASE.fullmatch(bare) is None:
+        return None
+    words = re.split(r"[ '-]+", bare.casefold())
+    if _UNIT.fullmatch(text) is None and not any(len(word) >= 4 or word in _SHORT_WORDS for word in words):
         return None
     return Words(" ".join(bare.casefold().split()))
 

@@ -27,7 +27,7 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
-    """When a worker is replaced, and what the kernel denies it."""
+    """When a worker is replaced (after `jobs` it serves on until its successor is warm), and its address space."""
 
     jobs: int = 100
     peak_rss_bytes: int = 300 * _MIB
@@ -43,6 +43,7 @@ class WorkerPool:
         self._limits = limits
         self._idle: asyncio.Queue[WorkerProcess] = asyncio.Queue()
         self._live: set[WorkerProcess] = set()
+        self._worn: dict[WorkerProcess, bool] = {}  # over its number of jobs, and whether its successor is there
         self._waiting = 0
         self._numbers = itertools.count()
         self._background: set[asyncio.Task[None]] = set()
@@ -85,6 +86,8 @@ class WorkerPool:
         """One result a check, in the order given. Raises `VerifierUnavailable` when the queue is full or none works."""
         if not checks:
             return ()
+        if not self.available():
+            raise VerifierUnavailable("no verification worker is free: try again later")
         if len(text) > MAX_TEXT_CHARS:
             return tuple(_undecided(check, Outcome.ERROR, 0.0, "the text is too long to check") for check in checks)
         text = text.encode(errors="replace").decode()  # lone surrogates cannot travel as JSON
@@ -127,8 +130,8 @@ class WorkerPool:
         return results
 
     async def _acquire(self) -> WorkerProcess:
-        if not self.available():
-            raise VerifierUnavailable("no verification worker is free: try again later")
+        if not self._open:
+            raise VerifierUnavailable("verification is shutting down")
         while True:
             self._waiting += 1
             try:
@@ -145,15 +148,38 @@ class WorkerPool:
                 raise VerifierUnavailable("verification is shutting down")
 
     def _release(self, worker: WorkerProcess, healthy: bool) -> None:
-        limits = self._limits
-        if self._open and healthy and worker.jobs < limits.jobs and worker.peak_rss_bytes < limits.peak_rss_bytes:
+        """Take a worker back: idle again, or replaced when it is worn, or ended when its successor is there."""
+        if not self._open or not healthy or worker.peak_rss_bytes >= self._limits.peak_rss_bytes:
+            self._keep(self._end(worker, replace=worker not in self._worn))
+        elif self._worn.get(worker):
+            self._keep(self._end(worker, replace=False))
+        else:
             self._idle.put_nowait(worker)
-            return
-        self._keep(self._replace(worker))
+            if worker.jobs >= self._limits.jobs and worker not in self._worn:
+                self._worn[worker] = False
+                self._keep(self._succeed(worker))
 
-    async def _replace(self, worker: WorkerProcess) -> None:
+    async def _end(self, worker: WorkerProcess, *, replace: bool) -> None:
         await worker.kill()
         self._live.discard(worker)
+        self._worn.pop(worker, None)
+        if replace:
+            await self._respawn()
+
+    async def _succeed(self, worker: WorkerProcess) -> None:
+        """Start the successor of a worn worker, which serves until then: a cold start must not starve the queue."""
+        await self._respawn()
+        if worker not in self._worn:  # it died meanwhile
+            return
+        self._worn[worker] = True
+        idle = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
+        for other in idle:
+            if other is not worker:
+                self._idle.put_nowait(other)
+        if worker in idle:
+            await self._end(worker, replace=False)
+
+    async def _respawn(self) -> None:
         for delay_s in itertools.chain(_RESPAWN_DELAYS_S, itertools.repeat(_RESPAWN_DELAYS_S[-1])):
             if not self._open:
                 return

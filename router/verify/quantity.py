@@ -13,6 +13,7 @@ from fractions import Fraction
 MAX_CHARS = 256
 MAX_DIGITS = 50
 MAX_EXPONENT = 300
+CURRENCIES = frozenset("$€£¥₹")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,10 @@ class Quantity:
 
     value: Fraction
     unit: str = ""
+
+    def missing_unit(self, stated: Quantity) -> bool:
+        """Whether `stated` has another unit than this reference, which has one. A currency sign may be left out."""
+        return self.unit not in ("", stated.unit) and not (self.unit in CURRENCIES and not stated.unit)
 
     @property
     def percent(self) -> bool:

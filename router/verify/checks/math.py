@@ -46,7 +46,7 @@ def run(params: MathParams, text: str) -> Judgement:
     if stated is not None and (reference is None or reference.unit != stated.unit) and stated.unit in ("%", "°"):
         return failed("the unit differs")
     if reference is not None and stated is not None:
-        if reference.unit not in ("", stated.unit):
+        if reference.missing_unit(stated):
             return failed("the unit differs")
         return PASSED if reference.value == stated.value else failed("the number differs")
     if reference is not None and not params.allow_unevaluated:

@@ -51,10 +51,10 @@ def run(params: NumericParams, text: str) -> Judgement:
     quantity = parse_quantity(_right_hand_side(answer.text))
     if quantity is None:
         return failed("the final answer is not a plain number")
-    unit = (canonical_unit(params.unit) if params.unit is not None else None) or reference.unit
-    if unit and quantity.unit != unit:
+    unit = canonical_unit(params.unit) if params.unit is not None else None
+    if (unit and quantity.unit != unit) or reference.missing_unit(quantity):
         return failed("the unit differs")
-    if quantity.percent and unit != "%":
+    if quantity.percent and "%" not in (unit, reference.unit):
         return failed("the answer is in percent, the reference is not")
     return PASSED if _close(quantity.value, reference.value, rtol, atol) else failed("the number differs")
 

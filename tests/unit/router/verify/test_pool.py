@@ -173,14 +173,50 @@ async def test_worker_is_confined(shared: WorkerPool) -> None:
         assert line.removeprefix(f"Max {name} ").split()[0] == str(value)
 
 
-async def test_recycled_after_its_jobs() -> None:
+async def test_recycled_after_its_jobs_without_a_gap() -> None:
     async with WorkerPool(workers=1, limits=WorkerLimits(jobs=2)) as pool:
-        pids = []
-        for _ in range(3):
-            pids.append((await settled(pool, 1))[0].pid)
+        first = (await settled(pool, 1))[0].pid
+        for _ in range(5):  # the worn worker serves on while its successor starts
+            started = time.monotonic()
             assert outcomes(await pool.verify(checks(NUMERIC), "Answer: 5")) == [Outcome.PASS]
-    assert pids[0] == pids[1] != pids[2]
-    assert not any(map(exists, pids))
+            assert time.monotonic() - started < 0.5
+        while exists(first):
+            await asyncio.sleep(0.02)
+        assert [worker.jobs for worker in await settled(pool, 1)] == [0]
+
+
+async def test_a_worn_worker_that_dies_has_one_successor() -> None:
+    async with WorkerPool(workers=1, limits=WorkerLimits(jobs=1)) as pool:
+        await pool.verify(checks(NUMERIC), "Answer: 5")
+        assert outcomes(await pool.verify(checks(SLOW, timeout_s=0.2), SLOW_TEXT)) == [Outcome.TIMEOUT]
+        await asyncio.sleep(2.0)
+        assert len(pool._live) == pool._idle.qsize() == 1
+
+
+HANGING = [
+    r"9^{9^9}",
+    "100000000!",
+    r"\binom{10^9}{5\cdot 10^8}",
+    r"\sum_{k=1}^{10^{12}} 1/k",
+    "(" * 3000 + "1" + ")" * 3000,
+    "{" * 200 + "1" + "}" * 200,
+    r"((10^{999})^{999})^{999}",
+    "1" * 100_000,
+    r"\prod_{k=1}^{999} (x+k^{99})^{99}",
+    r"(x+y+z+w+1)^{999}-(w+x+y+z+1)^{999}+\int_0^1 e^{-x^3} dx",
+]
+
+
+async def test_hanging_answers_end_by_the_deadline(shared: WorkerPool) -> None:
+    await settled(shared, 1)
+    for allowed in (False, True):
+        spec = checks({"type": "math", "reference": r"\pi+1", "allow_unevaluated": allowed}, timeout_s=1.0)
+        for answer in HANGING:
+            await settled(shared, 1)
+            started = time.monotonic()
+            (result,) = await shared.verify(spec, f"\\boxed{{{answer}}}")
+            assert time.monotonic() - started < 1.0 + 0.5, answer
+            assert result.outcome is not Outcome.PASS
 
 
 async def test_recycled_when_it_has_grown() -> None:
