@@ -29,6 +29,7 @@ from router.registry import PolicyRegistry
 from router.route import Router
 from router.settings import RedisSection, Settings
 from router.verify.pool import WorkerPool
+from router.verify.registry import CHECK_TYPES
 from router.verify.spec import check_profiles
 
 _log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ def check_settings(settings: Settings) -> None:
 async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """A running gateway; closes in reverse order, the log last but for the workers it does not need."""
     async with AsyncExitStack() as stack:
-        log = SegmentLog.open(settings.log)
+        metrics = Metrics(verifiers=CHECK_TYPES)
+        log = SegmentLog.open(settings.log, on_commit=metrics.observe_fsync)
         stack.push_async_callback(log.close)
         cache = _cache(settings.redis)
         stack.push_async_callback(cache.close)
@@ -64,7 +66,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             )
         )
         policies = PolicyDirectory(PolicyRegistry(settings.state.dir), settings.backend.model)
-        metrics, scorecard = Metrics(), _scorecard(settings, policies)
+        scorecard = _scorecard(settings, policies)
         deps = Dependencies(
             backend=backend,
             verifier=verifier,

@@ -86,7 +86,7 @@ async def _one_token(engine: Engine, model: str, temperature: float) -> Mapping[
         "min_p": 0.0,
         "seed": 1,
         "logprobs": True,
-        "top_logprobs": 2,
+        "top_logprobs": 3,  # the sampled token takes one of the places, so that two may show but one of the likeliest
         "return_token_ids": True,
     }
     return await engine.post_json("/v1/chat/completions", body, PROBE_TIMEOUT_S)

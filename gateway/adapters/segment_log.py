@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -36,11 +37,13 @@ class _Pending:
 class SegmentLog:
     """`router.ports.GroupLog` over framed segments. Create with `open`, end with `close`."""
 
-    def __init__(self, section: LogSection, file: SegmentFile, sync_timeout_s: float) -> None:
+    def __init__(
+        self, section: LogSection, file: SegmentFile, sync_timeout_s: float, on_commit: Callable[[float], None]
+    ) -> None:
         self.appended = 0  # groups handed over
         self.dropped = 0  # groups given up when the process ended before the disk came back
         self.bytes_written = 0
-        self.fsync_seconds = 0.0  # spent writing and waiting for the disk
+        self._on_commit = on_commit
         self._section = section
         self._sync_timeout_s = sync_timeout_s
         self._file = file
@@ -54,10 +57,16 @@ class SegmentLog:
         self._thread = threading.Thread(target=self._run, name="group-log", daemon=True)
 
     @classmethod
-    def open(cls, section: LogSection, sync_timeout_s: float = 10.0) -> SegmentLog:
+    def open(
+        cls,
+        section: LogSection,
+        sync_timeout_s: float = 10.0,
+        on_commit: Callable[[float], None] = lambda seconds: None,
+    ) -> SegmentLog:
         """Take a worker directory, recover what a dead writer left, start the writer thread.
 
-        An append in `sync` mode waits at most `sync_timeout_s`. Raises `ConfigError` when the directory cannot be
+        An append in `sync` mode waits at most `sync_timeout_s`. The writer thread tells `on_commit` the seconds that
+        each commit spent writing and waiting for the disk. Raises `ConfigError` when the directory cannot be
         created or written, or its list of tombstones is damaged.
         """
         file = SegmentFile(section)
@@ -71,7 +80,7 @@ class SegmentLog:
             ) from error
         except RecordError as error:
             raise ConfigError(str(error)) from error
-        log = cls(section, file, sync_timeout_s)
+        log = cls(section, file, sync_timeout_s, on_commit)
         log._full = full
         log._thread.start()
         return log
@@ -175,7 +184,7 @@ class SegmentLog:
         try:
             self._file.write([pending.frame for pending in batch])
         finally:
-            self.fsync_seconds += time.perf_counter() - started
+            self._on_commit(time.perf_counter() - started)
         self._settle(batch)
 
     def _batch(self) -> list[_Pending]:
