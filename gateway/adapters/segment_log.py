@@ -61,7 +61,7 @@ class SegmentLog:
         cls,
         section: LogSection,
         sync_timeout_s: float = 10.0,
-        on_commit: Callable[[float], None] = lambda seconds: None,
+        on_commit: Callable[[float], None] = lambda _: None,
     ) -> SegmentLog:
         """Take a worker directory, recover what a dead writer left, start the writer thread.
 

@@ -42,7 +42,7 @@ async def test_every_group_is_there_once_in_order(log: SegmentLog, tmp_path: Pat
     assert [record for _, record in found] == records
     assert [position.seq for position, _ in found] == list(range(100))
     assert (log.appended, log.dropped, log.queue_length) == (100, 0, 0)
-    assert log.bytes_written > 0 and log.fsync_seconds > 0
+    assert log.bytes_written > 0
 
 
 async def test_callers_at_once_share_a_commit(log: SegmentLog, tmp_path: Path) -> None:
