@@ -45,5 +45,6 @@ bench: install-dev
 	$(BIN)/python tests/bench/engine_batching.py
 
 docs: install-dev
+	$(BIN)/python -m router.cli_docs > docs/cli.md
 	$(BIN)/python -m gateway.metrics > docs/metrics.md
 	$(BIN)/python -m router.settings_docs > docs/configuration.md

@@ -117,7 +117,3 @@ def _cure(module: str) -> str:
 def _fail(error: ThinkTwiceError, code: int) -> int:
     print(f"thinktwice: {error}", file=sys.stderr)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -223,7 +223,7 @@ class TestFailures:
             return 200, make_completion()
 
         gateway.answer = answer
-        command = [sys.executable, "-m", "router.cli", "bench", "solve", "--json", "--concurrency", "1"]
+        command = [sys.executable, "-m", "router", "bench", "solve", "--json", "--concurrency", "1"]
         process = subprocess.Popen(
             [*command, "--data", str(data), "--url", gateway.url],
             stdout=subprocess.PIPE,
