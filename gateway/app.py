@@ -21,17 +21,16 @@ from router.errors import ThinkTwiceError
 _log = logging.getLogger(__name__)
 
 
-def create_app(runtime: Runtime) -> FastAPI:
-    """The application over a running gateway."""
+def create_app(runtime: Runtime) -> RequestScope:
+    """The application over a running gateway. The request id is the outermost, so that a 500 carries it as well."""
     app = FastAPI(title="thinktwice", docs_url=None, redoc_url=None)
     app.state.runtime = runtime
-    app.add_middleware(RequestScope)
     app.add_exception_handler(ThinkTwiceError, _refuse)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(Exception, _broken)
     _add_openai_routes(app)
     _add_operator_routes(app)
-    return app
+    return RequestScope(app)
 
 
 def _add_openai_routes(app: FastAPI) -> None:
@@ -99,7 +98,7 @@ async def _no_route(request: Request, error: Exception) -> Response:
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    """A defect of ours: the client learns its request id and nothing else; the server's log has the traceback."""
+    """A defect of ours: the client learns its request id and nothing else; the server logs the traceback after this."""
     request_id = request.state.request_id
-    _log.error("request %s failed", request_id, exc_info=error)
+    _log.error("request %s failed: %s", request_id, type(error).__name__)
     return _json(plain_error(f"internal error, request {request_id}", "server_error", code="internal_error"), 500)

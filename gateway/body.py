@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from router.errors import PayloadTooLarge
 
@@ -19,15 +19,18 @@ class ClientGone(Exception):
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body. Raises `PayloadTooLarge` above `limit` bytes."""
+    """The whole body. Raises `PayloadTooLarge` above `limit` bytes, `ClientGone` when it does not come to its end."""
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size <= limit:
-            parts.append(part)
-        elif size > _DRAIN_FACTOR * limit:
-            break
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size <= limit:
+                parts.append(part)
+            elif size > _DRAIN_FACTOR * limit:
+                break
+    except ClientDisconnect as gone:
+        raise ClientGone from gone
     if size > limit:
         raise PayloadTooLarge(f"the body is larger than the {limit} bytes this gateway accepts")
     return b"".join(parts)
@@ -45,7 +48,7 @@ async def until_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
     finally:
         for task in (working, leaving):
             task.cancel()
-        await asyncio.wait({working, leaving})
+        await asyncio.gather(working, leaving, return_exceptions=True)  # what fails now is nobody's any more
 
 
 async def _disconnected(request: Request) -> None:

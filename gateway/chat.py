@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from gateway import render, sse
 from gateway.answer import Answer
@@ -18,14 +22,30 @@ from gateway.scorecard import Scorecard
 from gateway.service import AnswerService
 from gateway.wire import parse_chat
 from router.domain import Purpose
-from router.errors import NotAnswered, ThinkTwiceError
+from router.errors import LogUnavailable, NotAnswered, ThinkTwiceError
 from router.settings import Settings
 
 JSON = "application/json"
 
 
+@dataclass(slots=True)
+class _Span:
+    """One request being served: since when, and what it turned out to ask."""
+
+    started: float = field(default_factory=time.perf_counter)
+    call: ChatCall | None = None
+
+    @property
+    def duration_s(self) -> float:
+        return time.perf_counter() - self.started
+
+    @property
+    def stream(self) -> bool:
+        return self.call is not None and self.call.stream
+
+
 class ChatRoute:
-    """Handles chat requests and counts those that end in an error."""
+    """Handles chat requests and counts those that end in an error, or without their client."""
 
     def __init__(self, service: AnswerService, settings: Settings, metrics: Metrics, scorecard: Scorecard) -> None:
         self._service, self._settings = service, settings
@@ -33,22 +53,16 @@ class ChatRoute:
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request. Raises `ThinkTwiceError`, which the application turns into an OpenAI error."""
-        started = time.perf_counter()
-        call: ChatCall | None = None
+        span = _Span()
         with self._metrics.in_flight():
             try:
-                call = await self._parse(request)
-                return await (self._stream(request, call) if call.stream else self._whole(request, call))
+                call = span.call = await self._parse(request)
+                return await (self._stream(request, call, span) if call.stream else self._whole(request, call))
             except ClientGone:
-                self._metrics.observe_cancelled(time.perf_counter() - started)
+                self._left(span)
                 return Response(status_code=499)
-            except NotAnswered:
-                raise  # counted as an answer: it was drawn, judged and withheld
             except ThinkTwiceError as error:
-                code = status_of(error)
-                self._metrics.observe_error(code, time.perf_counter() - started)
-                if call is None or call.purpose is not Purpose.EVAL:
-                    self._scorecard.record_error(code)
+                self._failed(span, error)
                 raise
 
     async def _parse(self, request: Request) -> ChatCall:
@@ -68,7 +82,7 @@ class ChatRoute:
         body = msgspec.json.encode(render.completion_json(answer, call))
         return Response(body, media_type=JSON, headers=render.answer_headers(answer))
 
-    async def _stream(self, request: Request, call: ChatCall) -> Response:
+    async def _stream(self, request: Request, call: ChatCall, span: _Span) -> Response:
         """The first item is awaited before the status goes out, so that an early failure keeps its status code."""
         prepared = self._service.prepare(call)
         items = sse.items(self._service, prepared, self._settings.server.keepalive_s)
@@ -76,4 +90,27 @@ class ChatRoute:
         headers = render.answer_headers(first) if isinstance(first, Answer) else render.early_headers(prepared)
         headers["Cache-Control"] = "no-cache"
         headers["X-Accel-Buffering"] = "no"  # nginx would hold the tokens back
-        return StreamingResponse(sse.encode(first, items, prepared), media_type="text/event-stream", headers=headers)
+        events = sse.EventStream(first, items, prepared, partial(self._failed, span))
+        return sse.EventResponse(events, items, headers, during=self._streaming(span, events))
+
+    @contextmanager
+    def _streaming(self, span: _Span, events: sse.EventStream) -> Iterator[None]:
+        """In flight until the last byte. A stream that ended before it was counted was left by its client."""
+        with self._metrics.in_flight():
+            yield
+        if not events.settled:
+            self._left(span)
+
+    def _left(self, span: _Span) -> None:
+        self._metrics.observe_cancelled(span.duration_s, span.stream)
+
+    def _failed(self, span: _Span, error: ThinkTwiceError) -> None:
+        """Count an error. One of `on_failure` was counted as an answer: it was drawn, judged and withheld."""
+        if isinstance(error, NotAnswered):
+            return
+        code = status_of(error)
+        self._metrics.observe_error(code, span.duration_s, span.stream)
+        if isinstance(error, LogUnavailable):
+            self._metrics.observe_log_refused()
+        if span.call is None or span.call.purpose is not Purpose.EVAL:
+            self._scorecard.record_error(code)

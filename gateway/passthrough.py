@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from gateway import strict_json
 from gateway.adapters.vllm import VllmBackend
 from gateway.body import ClientGone, read_body, until_disconnect
 from gateway.http_errors import error_body
 from gateway.policies import PolicyDirectory
-from gateway.sse import DONE, event
+from gateway.sse import DONE, EventResponse, event
 from router.errors import InvalidRequest, ThinkTwiceError
 from router.settings import Settings
 
@@ -38,6 +37,12 @@ class Passthrough:
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request. Raises `InvalidRequest` or `BackendError`."""
+        try:
+            return await self._pass_on(request)
+        except ClientGone:
+            return Response(status_code=499)
+
+    async def _pass_on(self, request: Request) -> Response:
         path = request.url.path
         fields = strict_json.loads(await read_body(request, self._settings.server.max_body_bytes))
         if not isinstance(fields, dict):
@@ -49,15 +54,13 @@ class Passthrough:
             raise InvalidRequest("model must be a string", param="model")
         body = fields | {"model": self._policies.resolve(asked).name}
         deadline_s = self._settings.server.deadline_s
-        try:
-            if not fields.get("stream"):
-                answer = await until_disconnect(request, self._backend.post_json(path, body, deadline_s))
-                return _json({**answer, "model": asked})
-            chunks = self._backend.stream_json(path, body, deadline_s)
-            first = await until_disconnect(request, anext(chunks))
-        except ClientGone:
-            return Response(status_code=499)
-        return StreamingResponse(_events(first, chunks, asked), media_type="text/event-stream")
+        if not fields.get("stream"):
+            answer = await until_disconnect(request, self._backend.post_json(path, body, deadline_s))
+            return _json({**answer, "model": asked})
+        chunks = self._backend.stream_json(path, body, deadline_s)
+        # Awaited before the status goes out, so that a refusal keeps its own; None: a stream without chunks.
+        first = await until_disconnect(request, anext(chunks, None))
+        return EventResponse(_events(first, chunks, asked), chunks)
 
 
 def _json(body: Mapping[str, Any]) -> Response:
@@ -65,13 +68,13 @@ def _json(body: Mapping[str, Any]) -> Response:
 
 
 async def _events(
-    first: Mapping[str, Any], rest: AsyncGenerator[Mapping[str, Any]], model: str
+    first: Mapping[str, Any] | None, rest: AsyncGenerator[Mapping[str, Any]], model: str
 ) -> AsyncGenerator[bytes]:
-    yield event({**first, "model": model})
     try:
-        async with aclosing(rest):
-            async for chunk in rest:
-                yield event({**chunk, "model": model})
+        if first is not None:
+            yield event({**first, "model": model})
+        async for chunk in rest:
+            yield event({**chunk, "model": model})
     except ThinkTwiceError as error:
         yield event(error_body(error))
     yield DONE

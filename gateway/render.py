@@ -100,9 +100,10 @@ def answer_chunks(answer: Answer, call: ChatCall) -> Iterator[dict[str, Any]]:
     yield ending | {"verification": verification_json(answer.verification)}
 
 
-def usage_chunk(answer: Answer, call: ChatCall) -> dict[str, Any]:
-    """The chunk that `stream_options.include_usage` asks for."""
-    return _chunk(answer, call, {}) | {"choices": [], "usage": usage_json(answer.tokens)}
+def usage_chunk(last: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+    """The chunk that `stream_options.include_usage` asks for, under the id of the chunks before it."""
+    same = {name: last[name] for name in ("id", "object", "created", "model") if name in last}
+    return same | {"choices": [], "usage": usage_json(answer.tokens)}
 
 
 def usage_json(tokens: Tokens) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The one ASGI middleware: a request id on every response, whatever made it."""
+"""The one ASGI middleware, around everything: a request id on every response, whatever made it."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ from gateway.served import Served
 from gateway.stopwatch import Stopwatch
 from gateway.verified_answers import VerifiedAnswers
 from router.decode import Decoded, Decoder, Task
-from router.domain import OnFailure, Purpose, Route, Status, Stopped, Tokens, Verification
-from router.errors import InvalidRequest, NotVerified, VerificationFailed, VerifierUnavailable
+from router.domain import Effort, OnFailure, Purpose, Route, Status, Stopped, Tokens, Verification
+from router.errors import BackendProtocolError, InvalidRequest, NotVerified, VerificationFailed, VerifierUnavailable
 from router.fold import StreamFold, completion_samples, completion_tokens
 from router.heldout import is_heldout, prompt_hash
 from router.ids import new_group_id, uniform
@@ -49,11 +49,13 @@ class AnswerService:
         deps.log.admit()
         if call.spec.checks and not deps.verifier.available():
             raise VerifierUnavailable("the checks of this request cannot run now: no verification worker is up")
-        group_id = new_group_id()
-        audit_draw = 1.0 if call.purpose is Purpose.EVAL or call.n > 1 else uniform(group_id)
-        decision, plan = deps.router.decide(call.prompt, call.spec, call.effort, audit_draw)
-        if call.n > 1 and decision.route is Route.VOTE:
+        if call.n > 1 and (call.effort.full_allowance or call.spec.samples_given):
             raise InvalidRequest("n above 1 is for the single-sample path; the vote draws verification.samples", "n")
+        group_id = new_group_id()
+        # A client that asks for n choices gets them: neither the text of its prompt nor an audit makes it a vote.
+        effort = call.effort if call.n == 1 else Effort.LOW
+        audit_draw = 1.0 if call.purpose is Purpose.EVAL else uniform(group_id)
+        decision, plan = deps.router.decide(call.prompt, call.spec, effort, audit_draw)
         task = Task(
             prompt=call.prompt,
             spec=call.spec,
@@ -95,8 +97,11 @@ class AnswerService:
                     if ended and fold.complete:
                         last = chunk
                     elif chunk.get("choices"):
-                        watch.first_token()
+                        if _has_content(chunk):
+                            watch.first_token()
                         yield chunk
+            if not fold.complete:
+                raise BackendProtocolError("the engine ended its stream before its last sample")
         decoded.tokens, decoded.prompt_token_ids = fold.tokens(), fold.prompt_token_ids
         yield await self._settle(prepared, decoded, watch, None)
         yield last
@@ -109,6 +114,8 @@ class AnswerService:
         [(_, draw)] = task.draw(0, prepared.call.n)
         completion = await self._deps.backend.complete(draw)
         samples = completion_samples(completion, draw.sampling, draw.model)
+        if not samples:
+            raise BackendProtocolError("the engine's answer holds no choice")
         decoded = Decoded(
             candidates=[await self._decoder.judge(task, sample) for sample in samples],
             tokens=completion_tokens(completion),
@@ -198,6 +205,12 @@ class AnswerService:
         self._deps.metrics.observe_answer(served)
         if call.purpose is not Purpose.EVAL:
             self._deps.scorecard.record(served)
+
+
+def _has_content(chunk: Mapping[str, Any]) -> bool:
+    """Whether a chunk shows anything of an answer: engines open a stream with the role alone."""
+    deltas = [choice.get("delta") or {} for choice in chunk["choices"]]
+    return any(value for delta in deltas for name, value in delta.items() if name != "role")
 
 
 def _withhold(answer: Answer, on_failure: OnFailure) -> Answer:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any
 
 import msgspec
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from gateway import render
 from gateway.answer import Answer, Prepared
@@ -40,35 +42,80 @@ async def _awaited(service: AnswerService, prepared: Prepared, keepalive_s: floa
         yield answering.result()
     finally:
         answering.cancel()
-        await asyncio.wait({answering})
+        await asyncio.gather(answering, return_exceptions=True)  # its error is nobody's once the client has gone
 
 
-async def encode(first: Item, rest: AsyncGenerator[Item], prepared: Prepared) -> AsyncGenerator[bytes]:
-    """The bytes of a stream whose first item is already here. After its first byte an error can only be an event."""
-    answer: Answer | None = None
-    call = prepared.call
-    try:
-        async with aclosing(rest):
-            async for item in _chain(first, rest):
-                match item:
-                    case None:
-                        yield KEEP_ALIVE
-                    case Answer():
-                        answer = item
-                        for chunk in () if prepared.live else render.answer_chunks(answer, call):
-                            yield event(chunk)
-                    case _ if answer is None:
-                        yield event(render.live_chunk(item, call))
-                    case _:
-                        yield event(render.last_live_chunk(item, answer, call))
-        if answer is not None and call.include_usage:
-            yield event(render.usage_chunk(answer, call))
-    except ThinkTwiceError as error:
-        yield event(error_body(error))
-    yield DONE
+class EventStream:
+    """The bytes of a stream whose first item is already here. After its first byte an error can only be an event.
+
+    `settled` says whether the request was counted, as an answer, a refusal or an error: if not, its client has left.
+    """
+
+    def __init__(
+        self,
+        first: Item,
+        rest: AsyncGenerator[Item],
+        prepared: Prepared,
+        on_error: Callable[[ThinkTwiceError], None],
+    ) -> None:
+        self._first, self._rest, self._prepared, self._on_error = first, rest, prepared, on_error
+        self._answer: Answer | None = None
+        self._last: Mapping[str, Any] | None = None
+        self.settled = False
+
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
+        """The events and comments."""
+        try:
+            for data in self._encode(self._first):
+                yield data
+            async for item in self._rest:
+                for data in self._encode(item):
+                    yield data
+            if self._last is not None and self._prepared.call.include_usage and self._answer is not None:
+                yield event(render.usage_chunk(self._last, self._answer))
+        except ThinkTwiceError as error:
+            self.settled = True
+            self._on_error(error)
+            yield event(error_body(error))
+        yield DONE
+
+    def _encode(self, item: Item) -> Iterator[bytes]:
+        if item is None:
+            yield KEEP_ALIVE
+            return
+        for chunk in self._chunks(item):
+            self._last = chunk
+            yield event(chunk)
+
+    def _chunks(self, item: Mapping[str, Any] | Answer) -> Iterator[Mapping[str, Any]]:
+        call = self._prepared.call
+        if isinstance(item, Answer):
+            self._answer, self.settled = item, True
+            if not self._prepared.live:
+                yield from render.answer_chunks(item, call)
+        elif self._answer is None:
+            yield render.live_chunk(item, call)
+        else:
+            yield render.last_live_chunk(item, self._answer, call)
 
 
-async def _chain(first: Item, rest: AsyncGenerator[Item]) -> AsyncGenerator[Item]:
-    yield first
-    async for item in rest:
-        yield item
+class EventResponse(StreamingResponse):
+    """Sends events. However it ends, the generator behind them is closed at once, which cancels its samples."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        events: AsyncIterable[bytes],
+        source: AsyncGenerator[Any],
+        headers: Mapping[str, str] | None = None,
+        during: AbstractContextManager[None] | None = None,
+    ) -> None:
+        super().__init__(events, headers=headers)
+        self._source, self._during = source, during or nullcontext()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the end, or until the client goes away."""
+        with self._during:
+            async with aclosing(self._source):
+                await super().__call__(scope, receive, send)

@@ -126,7 +126,7 @@ def parse_chat(
         include_usage=fields.stream_options is not None and fields.stream_options.include_usage,
         n=fields.n or 1,
         logprobs=bool(fields.logprobs),
-        no_store="no-store" in headers.get("cache-control", ""),
+        no_store="no-store" in headers.get("cache-control", "").lower(),
         purpose=_purpose(headers),
     )
 

@@ -1,0 +1,293 @@
+"""An engine that speaks vLLM's dialect and says what its script tells it, on a loopback port, in a thread of its own.
+
+One token a character. A script belongs to the prompts whose last user message holds its key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from aiohttp import web
+
+from router.domain import content_text
+
+MODEL = "mock-model"
+_LOGITS = (2.0, 0.0)  # of the sampled token and its only rival
+
+
+class Fault(StrEnum):
+    """What goes wrong instead of, or in the middle of, an answer."""
+
+    REFUSE = "refuse"  # a 400 with an error object
+    CRASH = "crash"  # a 500 without one
+    STALL = "stall"  # nothing more comes
+    CUT = "cut"  # the connection closes in the middle
+    ERROR_EVENT = "error_event"  # an error inside a stream
+    UNFINISHED = "unfinished"  # `[DONE]` before the last sample ended, or no choice at all
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """`answers` are given in turn, over all calls for one prompt; `delay_s` passes before each one's second half."""
+
+    answers: tuple[str, ...]
+    delay_s: float = 0.0
+    fault: Fault | None = None
+    finish_reason: str = "stop"
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(slots=True)
+class MockEngine:
+    """Use as a context manager. `requests` are the POST bodies as they came; `running` counts unfinished ones."""
+
+    scripts: dict[str, Script] = field(default_factory=dict)
+    default: Script = Script(("The answer is \\boxed{4}.",))
+    port: int = 0
+    requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    running: int = 0
+    cancelled: int = 0
+    _given: Counter[str] = field(default_factory=Counter)
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> MockEngine:
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(started,), name="mock-engine", daemon=True)
+        self._thread.start()
+        assert started.wait(10), "the mock engine did not start"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._thread is not None
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def chats(self, key: str = "") -> list[dict[str, Any]]:
+        """The chat requests whose last user message holds `key`; the probe's are those without a `cache_salt`."""
+        return [body for path, body in list(self.requests) if path.endswith("chat/completions") and key in _asked(body)]
+
+    def _run(self, started: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        runner = web.AppRunner(self._app(), handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
+        self._loop.run_until_complete(self._listen(runner))
+        started.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(runner.cleanup())
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True)
+        await site.start()
+        self.port = runner.addresses[0][1]
+
+    def _app(self) -> web.Application:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.add_routes(
+            [
+                web.get("/health", _empty),
+                web.get("/version", _version),
+                web.get("/v1/models", _models),
+                web.post("/v1/chat/completions", self._counted),
+                web.post("/v1/completions", self._counted),
+                web.post("/v1/embeddings", self._counted),
+            ]
+        )
+        return app
+
+    async def _counted(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.requests.append((request.path, body))
+        self.running += 1
+        try:
+            return await self._answer(request, body)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.running -= 1
+
+    async def _answer(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        if request.path == "/v1/embeddings":
+            data = [{"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}]
+            usage = {"prompt_tokens": 1, "total_tokens": 1}
+            return web.json_response({"object": "list", "model": body["model"], "data": data, "usage": usage})
+        script = next((script for key, script in self.scripts.items() if key in _asked(body)), self.default)
+        if script.fault is Fault.REFUSE:
+            return _error(400, "this prompt is refused by the engine")
+        if script.fault is Fault.CRASH:
+            return web.Response(status=500, text="Internal Server Error")
+        answers = self._next(script, _asked(body), body.get("n") or 1)
+        call = _Call(body, script, answers, plain=request.path == "/v1/completions")
+        if body.get("stream"):
+            return await self._stream(request, call)
+        if script.fault is Fault.STALL:
+            await asyncio.sleep(3600)
+        await asyncio.sleep(script.delay_s)
+        if script.fault is Fault.CUT and request.transport is not None:
+            request.transport.abort()
+        return web.json_response(call.whole())
+
+    def _next(self, script: Script, asked: str, count: int) -> list[str]:
+        first = self._given[asked]
+        self._given[asked] += count
+        return [script.answers[(first + offset) % len(script.answers)] for offset in range(count)]
+
+    async def _stream(self, request: web.Request, call: _Call) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for chunk in (*call.roles(), *call.parts(first=True)):
+            await response.write(_event(chunk))
+        match call.script.fault:
+            case Fault.STALL:
+                await asyncio.sleep(3600)
+            case Fault.CUT:
+                assert request.transport is not None
+                request.transport.abort()
+                return response
+            case Fault.ERROR_EVENT:
+                await response.write(_event(_error_body(500, "the engine broke")))
+                await response.write(b"data: [DONE]\n\n")
+                return response
+            case Fault.UNFINISHED:
+                await response.write(b"data: [DONE]\n\n")
+                return response
+        for chunk in call.parts(first=False):
+            await asyncio.sleep(call.script.delay_s)
+            await response.write(_event(chunk))
+        if (call.body.get("stream_options") or {}).get("include_usage"):
+            await response.write(_event(call.head() | {"choices": [], "usage": call.usage()}))
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request with the answers it gets."""
+
+    body: dict[str, Any]
+    script: Script
+    answers: list[str]
+    plain: bool
+
+    def head(self) -> dict[str, Any]:
+        kind = "text_completion" if self.plain else f"chat.completion{'.chunk' if self.body.get('stream') else ''}"
+        return {"id": "chatcmpl-mock", "object": kind, "created": 1_700_000_000, "model": self.body["model"]}
+
+    def usage(self) -> dict[str, Any]:
+        prompt, completion = len(self._prompt_ids()), sum(map(len, self.answers))
+        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+    def whole(self) -> dict[str, Any]:
+        choices = (
+            [] if self.script.fault is Fault.UNFINISHED else [self._choice(*each) for each in enumerate(self.answers)]
+        )
+        ids = self._prompt_ids() if self.body.get("return_token_ids") else None
+        extra = {"system_fingerprint": None, "kv_transfer_params": None, "prompt_token_ids": ids}
+        return self.head() | {"choices": choices, "usage": self.usage()} | extra
+
+    def roles(self) -> list[dict[str, Any]]:
+        ids = self._prompt_ids() if self.body.get("return_token_ids") else None
+        role = {"delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
+        if self.plain:
+            return []
+        return [self.head() | {"choices": [{"index": i, **role}], "prompt_token_ids": ids} for i in self._indices()]
+
+    def parts(self, *, first: bool) -> list[dict[str, Any]]:
+        return [self.head() | {"choices": [self._part(index, first=first)]} for index in self._indices()]
+
+    def _part(self, index: int, *, first: bool) -> dict[str, Any]:
+        answer = self.answers[index]
+        half = len(answer) // 2
+        text = answer[:half] if first else answer[half:]
+        ending = {"finish_reason": None if first else self.script.finish_reason, "stop_reason": None}
+        if self.plain:
+            return {"index": index, "text": text, "logprobs": None, **ending}
+        delta: dict[str, Any] = {"content": text}
+        if self.script.tool_calls:
+            delta = {"tool_calls": [_half_call(at, call, first) for at, call in enumerate(self.script.tool_calls)]}
+        return {"index": index, "delta": delta, **self._tokens(text), **ending}
+
+    def _choice(self, index: int, answer: str) -> dict[str, Any]:
+        ending = {"finish_reason": self.script.finish_reason, "stop_reason": None}
+        if self.plain:
+            return {"index": index, "text": answer, "logprobs": None, **ending}
+        message: dict[str, Any] = {"role": "assistant", "content": answer, "refusal": None, "reasoning_content": None}
+        if self.script.tool_calls:
+            message |= {"content": None, "tool_calls": list(self.script.tool_calls)}
+        return {"index": index, "message": message, **self._tokens(answer), **ending}
+
+    def _tokens(self, text: str) -> dict[str, Any]:
+        ids = list(map(ord, text)) if self.body.get("return_token_ids") else None
+        logprobs = {"content": [self._entry(char) for char in text]} if self.body.get("logprobs") else None
+        return {"token_ids": ids, "logprobs": logprobs}
+
+    def _entry(self, char: str) -> dict[str, Any]:
+        """Processed log-probabilities: those of the logits divided by the temperature."""
+        temperature = self.body.get("temperature") or 1.0
+        scaled = [logit / temperature for logit in _LOGITS]
+        norm = math.log(sum(map(math.exp, scaled)))
+        ranked = [
+            {"token": token, "logprob": z - norm, "bytes": None} for token, z in zip((char, "~"), scaled, strict=True)
+        ]
+        return ranked[0] | {"top_logprobs": ranked[: self.body.get("top_logprobs") or 0]}
+
+    def _indices(self) -> range:
+        return range(len(self.answers))
+
+    def _prompt_ids(self) -> list[int]:
+        return list(map(ord, _asked(self.body))) or [0]
+
+
+def _half_call(index: int, call: Mapping[str, Any], first: bool) -> dict[str, Any]:
+    arguments = call["function"]["arguments"]
+    half = len(arguments) // 2
+    if first:
+        function = {"name": call["function"]["name"], "arguments": arguments[:half]}
+        return {"index": index, "id": call["id"], "type": "function", "function": function}
+    return {"index": index, "function": {"arguments": arguments[half:]}}
+
+
+def _asked(body: Mapping[str, Any]) -> str:
+    if "messages" not in body:
+        return str(body.get("prompt", body.get("input", "")))
+    users = [message for message in body["messages"] if message.get("role") == "user"]
+    return content_text(users[-1].get("content")) if users else ""
+
+
+def _event(data: Mapping[str, Any]) -> bytes:
+    return b"data: " + json.dumps(data).encode() + b"\n\n"
+
+
+def _error_body(status: int, message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "BadRequestError", "param": None, "code": status}}
+
+
+def _error(status: int, message: str) -> web.Response:
+    return web.json_response(_error_body(status, message), status=status)
+
+
+async def _empty(_: web.Request) -> web.Response:
+    return web.Response()
+
+
+async def _version(_: web.Request) -> web.Response:
+    return web.json_response({"version": "mock-1"})
+
+
+async def _models(_: web.Request) -> web.Response:
+    card = {"id": MODEL, "object": "model", "owned_by": "mock", "parent": None, "max_model_len": 4096}
+    return web.json_response({"object": "list", "data": [card]})
