@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.engine.errors import ApiError
 from gateway.engine.model import Adapter, LanguageModel
-from gateway.engine.scheduler import Scheduler
+from gateway.engine.scheduler import Refused, Scheduler
 
 
 class ModelRegistry:
@@ -56,6 +56,8 @@ class ModelRegistry:
         self._loading.add(name)
         try:
             await asyncio.wrap_future(self._scheduler.call(lambda: self._model.load_adapter(adapter)))
+        except Refused as error:
+            raise ApiError(str(error), status=HTTPStatus.SERVICE_UNAVAILABLE) from error
         finally:
             self._loading.discard(name)
         self._adapters[name] = adapter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -121,7 +122,10 @@ class LanguageModel:
 
     def _drop(self, slot: str) -> None:
         if self._adapters is not None and slot in self._adapters.peft_config:
-            self._adapters.delete_adapter(slot)
+            with warnings.catch_warnings():
+                # peft warns that it activates another adapter instead; the next line turns all of them off.
+                warnings.simplefilter("ignore")
+                self._adapters.delete_adapter(slot)
             self._switch(None)
 
     def _switch(self, slot: str | None) -> None:

@@ -65,7 +65,7 @@ class Scheduler:
         self._prefill: Prefill | None = None
         self._running: dict[Row, Job] = {}
         self._batches: dict[str | None, Batch] = {}
-        self._controls: deque[Callable[[], None]] = deque()
+        self._controls: deque[tuple[Callable[[], None], Future[None]]] = deque()
         self._retired: dict[str, Callable[[], None]] = {}
         self._wake = threading.Condition()
         self._stopping = False
@@ -113,19 +113,12 @@ class Scheduler:
             self._wake.notify()
 
     def call(self, function: Callable[[], None]) -> Future[None]:
-        """Run `function` on the generation thread between two steps."""
+        """Run `function` on the generation thread between two steps. Raises Refused when the thread is ending."""
         future: Future[None] = Future()
-
-        def run() -> None:
-            try:
-                function()
-            except Exception as error:  # noqa: BLE001  (the caller gets whatever it was through the future)
-                future.set_exception(error)
-            else:
-                future.set_result(None)
-
         with self._wake:
-            self._controls.append(run)
+            if self._stopping:
+                raise Refused(STOPPING)
+            self._controls.append((function, future))
             self._wake.notify()
         return future
 
@@ -136,18 +129,34 @@ class Scheduler:
             self._wake.notify()
 
     def _run(self) -> None:
-        with torch.inference_mode():
-            while self._wait():
-                while self._controls:
-                    self._controls.popleft()()
-                self._forget_cancelled()
-                self._decode(self._admit())
-                self._release_retired()
-        with self._wake:
-            left = {*self._running.values(), *self._waiting}
-            self._waiting.clear()
-        for job in left:
-            self._fail(job, STOPPING)
+        try:
+            with torch.inference_mode():
+                while self._wait():
+                    self._run_controls()
+                    self._forget_cancelled()
+                    self._decode(self._admit())
+                    self._release_retired()
+        finally:
+            # Whatever ended the loop, nobody may be left waiting.
+            with self._wake:
+                self._stopping = True
+                left = {*self._running.values(), *self._waiting}
+                self._waiting.clear()
+                controls = list(self._controls)
+            for _, future in controls:
+                future.set_exception(Refused(STOPPING))
+            for job in left:
+                self._fail(job, STOPPING)
+
+    def _run_controls(self) -> None:
+        while self._controls:
+            function, future = self._controls.popleft()
+            try:
+                function()
+            except Exception as error:  # noqa: BLE001  (the caller gets whatever it was through the future)
+                future.set_exception(error)
+            else:
+                future.set_result(None)
 
     def _wait(self) -> bool:
         """Sleep until there is something to do; return False when it is time to stop."""
@@ -211,7 +220,7 @@ class Scheduler:
 
     def _decode(self, arrivals: dict[str | None, list[Arrival]]) -> None:
         """Advance every batch by one token, after letting finished rows out and arrivals in."""
-        for slot in {*self._batches, *arrivals}:
+        for slot in dict.fromkeys((*self._batches, *arrivals)):
             batch = self._batches.setdefault(slot, Batch(self._model, slot))
             joining = arrivals.get(slot, [])
             staying = [row for row in batch.rows if row in self._running]

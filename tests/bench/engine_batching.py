@@ -109,9 +109,9 @@ def report(seconds: dict[str, list[float]], tokens: int) -> int:
         print(f"{name:22}{median:10.2f}{min(values):8.2f}{max(values):8.2f}{samples * tokens / median:10.1f}")
     five, one = seconds["engine, 5 samples"], seconds["engine, 1 sample"]
     ok = verdict("5 samples / 1 sample, time", ratios(five, one), FIVE_TO_ONE_AT_MOST, at_most=True)
-    for samples in ("1 sample", "5 samples"):
-        rates = ratios(seconds[f"generate, {samples}"], seconds[f"engine, {samples}"])
-        ok &= verdict(f"engine / generate, {samples}, throughput", rates, OF_GENERATE_AT_LEAST, at_most=False)
+    for batch in ("1 sample", "5 samples"):
+        rates = ratios(seconds[f"generate, {batch}"], seconds[f"engine, {batch}"])
+        ok &= verdict(f"engine / generate, {batch}, throughput", rates, OF_GENERATE_AT_LEAST, at_most=False)
     return 0 if ok else 1
 
 

@@ -37,7 +37,9 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens(SPECIALS)
-    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=SPECIALS[0], chat_template=TEMPLATE)
+    kind: Any = PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerFast = kind(tokenizer_object=backend, eos_token=SPECIALS[0], chat_template=TEMPLATE)
+    return tokenizer
 
 
 def save_tiny(folder: Path, **config: Any) -> Path:

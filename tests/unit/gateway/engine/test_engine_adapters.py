@@ -31,7 +31,7 @@ def adapters(tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
         torch.manual_seed(seed)
         config = LoraConfig(r=rank, target_modules=targets, init_lora_weights=False, task_type="CAUSAL_LM")
         folder = tmp_path_factory.mktemp(f"adapter{seed}")
-        get_peft_model(LlamaForCausalLM.from_pretrained(tiny_path), config).save_pretrained(folder)
+        get_peft_model(LlamaForCausalLM.from_pretrained(tiny_path), config).save_pretrained(str(folder))
         folders.append(folder)
     return folders
 
@@ -52,12 +52,12 @@ def expected_logprobs(tiny_path: Path, adapter: Path | None, answer: dict[str, A
 
 def test_adapters_serve_side_by_side_with_exact_logprobs(client: Client, tiny_path: Path, adapters: list[Path]) -> None:
     before = client.chat(**PIN)
-    for name, folder in zip(("policy-1", "policy-2"), adapters, strict=True):
-        assert client.post(LOAD, {"lora_name": name, "lora_path": str(folder)})[0] == 200
+    for name, path in zip(("policy-1", "policy-2"), adapters, strict=True):
+        assert client.post(LOAD, {"lora_name": name, "lora_path": str(path)})[0] == 200
     cards = {card["id"]: card for card in client.get("/v1/models")[1]["data"]}
     assert [cards[n]["parent"] for n in ("tiny", "policy-1", "policy-2")] == [None, "tiny", "tiny"]
     assert cards["policy-2"]["root"] == str(adapters[1])
-    names = {"tiny": None, "policy-1": adapters[0], "policy-2": adapters[1]}
+    names: dict[str, Path | None] = {"tiny": None, "policy-1": adapters[0], "policy-2": adapters[1]}
     # Long companions on every adapter, so that the answers below really alternate with them.
     streams = [client.raw("POST", "/v1/chat/completions", companion(name)) for name in names]
     for name, folder in names.items():

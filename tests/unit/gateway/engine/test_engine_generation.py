@@ -95,7 +95,8 @@ def test_greedy_is_the_argmax_of_a_plain_generate(
     scheduler: Scheduler, model: LanguageModel, reference: LlamaForCausalLM
 ) -> None:
     (sample,) = Run(scheduler, model, LONG, replace(FREE, temperature=0.0, max_tokens=40)).finish()
-    out = reference.generate(
+    network: Any = reference
+    out = network.generate(
         torch.tensor([LONG]), max_new_tokens=40, min_new_tokens=40, do_sample=False, eos_token_id=-1
     )
     assert tokens(sample) == out[0, len(LONG) :].tolist()
@@ -257,6 +258,23 @@ def test_stopping_fails_what_runs_and_what_waits(model: LanguageModel) -> None:
     assert [run.failure() for run in runs] == ["The engine is stopping"] * 3
     assert not scheduler.alive
     with pytest.raises(Refused, match="stopping"):
+        Run(scheduler, model, SHORT, FREE)
+    with pytest.raises(Refused, match="stopping"):
+        scheduler.call(lambda: None)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_dies_leaves_nobody_waiting(model: LanguageModel) -> None:
+    def die() -> None:
+        raise SystemExit
+
+    scheduler = Scheduler(model, 1, 8)
+    scheduler.start()
+    runs = [Run(scheduler, model, SHORT, replace(FREE, max_tokens=1900)) for _ in range(2)]
+    scheduler.retire("no such slot", die)
+    assert [run.failure() for run in runs] == ["The engine is stopping"] * 2
+    until(lambda: not scheduler.alive)
+    with pytest.raises(Refused):
         Run(scheduler, model, SHORT, FREE)
 
 
