@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from router.domain import TaskKind
-from router.extract import FinalAnswer, Missing, final_answer, hedged, last_number
+from router.extract import FinalAnswer, Missing, final_answer, hedged, last_number, stated_number
 from router.verify import strict_json
 from router.verify.quantity import CURRENCIES, MEASURES, parse_quantity
 
@@ -68,7 +68,7 @@ def _number_key(text: str) -> str | None:
     answer = final_answer(text)
     if answer.missing is Missing.UNMARKED:
         answer = FinalAnswer(text) if parse_quantity(text) else last_number(text)
-    quantity = parse_quantity(answer.text) if answer.text is not None else None
+    quantity = parse_quantity(stated_number(answer.text)) if answer.text is not None else None
     if quantity is None:
         return None
     unit = quantity.unit if quantity.unit in MEASURES - CURRENCIES else ""

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from router.verify.quantity import VALUE_WORDS, parse_quantity
+
 MAX_ANSWER_CHARS = 2048
 MAX_TAIL_CHARS = 64 * 1024  # answers stand at the end: what lies further back is not read
 _CONTEXT_CHARS = 200
@@ -182,16 +184,19 @@ _NUMBER = re.compile(
 )
 _SUFFIX = re.compile(r"[ ]?(?:\\?%|percent\b)|(?:[A-Za-z]{1,4}|°[CF]?)(?![A-Za-z0-9^_])")
 _BULLET = re.compile(r"[ \t]*[-*•][ \t]*")
-_WORKED_BEFORE = re.compile(  # an operator, a command such as \sqrt, or a word for one, right before the number
-    r"(?:[-+*/^×÷·⋅<>≤≥−_{\[&!|]|\\[A-Za-z]+|\d:|"
-    r"\b(?:plus|minus|times|over|(?:multiplied|divided) by|root of|power of))$"
+_WORKED_BEFORE = re.compile(  # an operator, a command such as \sqrt, or words for one, right before the number
+    r"(?:[-+*/^×÷·⋅<>≤≥−_{\[&!|]|\\[A-Za-z]+|\d:|\d to|"
+    r"\b(?:plus|minus|times|over|(?:multiplied|divided) by|root of|power of|not|never|nearly|almost|under|above|below|"
+    r"up to|at (?:least|most)|(?:more|less|fewer|greater|other|rather) than))$",
+    re.IGNORECASE,
 )
 _MINUEND = re.compile(r"(?:\b[A-Za-z]|[\d)\]}])\s*$")
 _CLOSER = re.compile(r"(?:\\[)\]]|[$*`\"')\]}.,;:!?])*")
 _WORKED_AFTER = re.compile(  # an operator or a variable after it
     r"[-+*/^×÷·⋅<>=≤≥−_{\[&]|\\(?!text|mathrm|%|\$|quad)|"
-    r"[bcdefijknopqrtuvwxyzBDEGHMOPQRSTUXYZ](?![A-Za-z'])|(?:plus|minus|times|over|squared|cubed|or)\b"
+    r"[bcdefijknopqrtuvwxyzBDEGHMOPQRSTUXYZ](?![A-Za-z'])"
 )
+_WORD = re.compile(r"[A-Za-z]+")
 
 
 def last_number(text: str) -> FinalAnswer:
@@ -223,13 +228,27 @@ def last_number(text: str) -> FinalAnswer:
     return FinalAnswer(text[last.start() : end])
 
 
+def stated_number(answer: str) -> str:
+    """The number that a final answer in words states (`she has 18 apples`), when it holds just one; else `answer`.
+
+    Of `3 * 6 = 18` it is what follows the last equals sign.
+    """
+    left, equals, right = answer.strip().strip("$").rpartition("=")
+    if equals and not set(left) & set("<>≤≥,;="):
+        return right
+    if len(_NUMBER.findall(answer)) != 1 or parse_quantity(answer) is not None:
+        return answer
+    return last_number(answer).text or answer
+
+
 def _alone(before: str, after: str) -> bool:
     """Whether what stands around a number on its line leaves it a number."""
     closer = _CLOSER.match(after)
     rest = after[closer.end() :] if closer else after
     if rest and not rest[0].isspace() and not rest.startswith((r"\text", r"\mathrm", r"\%")):
         return False
-    if _WORKED_AFTER.match(rest.lstrip()):
+    word = _WORD.match(rest.lstrip())
+    if _WORKED_AFTER.match(rest.lstrip()) or (word and word[0].casefold() in VALUE_WORDS):
         return False
     if _BULLET.fullmatch(before):
         return True

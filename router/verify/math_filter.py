@@ -55,6 +55,8 @@ def check(text: str, *, allow_unevaluated: bool) -> None:
         raise NotAdmitted("has a factorial or a bound that is too large")
     if any(len(found[0]) > MAX_VARIABLES_IN_A_ROW for found in _LETTERS.finditer(_NOT_LETTERS.sub("", text))):
         raise NotAdmitted("has words in it")
+    if ".." in text:
+        raise NotAdmitted("goes on and on")
     if _TWO_NUMBERS.search(text):
         raise NotAdmitted("has two numbers in a row")
     _check_nesting(text)

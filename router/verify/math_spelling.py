@@ -40,6 +40,7 @@ _DROPPED = re.compile(
 _FRACTION = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _TEXT = re.compile(r"\\(?:text|mathrm|textrm|textbf|textit|mbox|rm)(?:\s*\{([^{}]*)\}|\b)")
 _INLINE = re.compile(r"(?<!\\)\$([^$]+)(?<!\\)\$|\\\((.+?)\\\)")
+_END = re.compile(r"(?<!\.)(?:\.|\\)\s*$")  # a full stop, not an ellipsis; what is left of `\ `
 _LABEL = re.compile(r"[A-Z]{1,2}|\([A-Z]\)")
 _CONNECTIVE = re.compile(r"^\s*(?:,\s*)?(?:and|or)\s*$")
 _PLAIN_FUNCTION = re.compile(
@@ -55,9 +56,8 @@ _MIXED = re.compile(r"(?<![\d.^}\w])(\d{1,9})\s*\\frac\{(\d{1,9})\}\{(\d{1,9})\}
 
 def undressed(text: str) -> str:
     """The formula without its delimiters; of a sentence with one formula and no other number, that formula."""
-    text = text.strip()
     for _ in range(3):
-        text = text.strip().rstrip(".").strip()
+        text = _END.sub("", text.strip())
         for opening, closing in _WRAPPERS:
             inner = text[len(opening) : -len(closing)]
             if text.startswith(opening) and text.endswith(closing) and inner and opening not in inner:
@@ -65,7 +65,7 @@ def undressed(text: str) -> str:
     found = _INLINE.findall(text)
     if len(found) == 1 and not any(char.isdigit() for char in _INLINE.sub("", text)):
         text = "".join(found[0])
-    return text.strip()
+    return text.strip().rstrip("\\")
 
 
 def respelled(text: str) -> str:

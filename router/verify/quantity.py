@@ -100,13 +100,13 @@ _ALIASES = {
     for alias in (unit, *aliases.split())
 }
 MEASURES = frozenset(_ALIASES.values())
-# Words after a number that change its value or say that it is not the whole answer.
-_WORDS_OF_VALUE = """thousand thousands million millions billion billions trillion trillions hundred hundreds dozen
-    dozens score half halves third thirds quarter quarters fifth fifths tenth tenths hundredth hundredths k mil mn bn tn
-    mio pi tau e i sqrt log ln exp sin cos tan squared cubed factorial plus minus times over divided multiplied mod
-    modulo choose and or to not no nor but than more less fewer at least most between about x y z n t infinity remainder
-    r base binary hex radians rad"""
-_NOT_UNITS = frozenset(_WORDS_OF_VALUE.split())
+_SCALES = """thousand thousands million millions billion billions trillion trillions hundred hundreds dozen dozens score
+    half halves third thirds quarter quarters fifth fifths tenth tenths hundredth hundredths k mil mn bn tn mio squared
+    cubed factorial plus minus times over divided multiplied mod modulo choose or to"""
+_OTHER_WORDS = """pi tau e i sqrt log ln exp sin cos tan and not no nor but than more less fewer at least most between
+    about x y z n t infinity remainder r base binary hex radians rad"""
+VALUE_WORDS = frozenset(_SCALES.split())  # after a number they change its value
+_NOT_UNITS = VALUE_WORDS | frozenset(_OTHER_WORDS.split())
 _UNIT = re.compile(r"[A-Za-z°¢$€£¥₹%²³][A-Za-z°²³^/ .'-]*")
 
 
@@ -143,7 +143,8 @@ def canonical_unit(unit: str) -> str | None:
 
 
 def _normalised(text: str) -> str:
-    text = text.strip().translate(_REPLACEMENTS).strip()
+    text = _LATEX_SPACE.sub(lambda found: "" if found[0] == r"\!" else " ", text.translate(_REPLACEMENTS))
+    text = text.strip().rstrip("\\").strip()  # `5\ ` that was stripped
     for _ in range(4):
         text = text.rstrip(".").strip() if text.endswith(".") and not text.endswith("..") else text
         for opening, closing in _WRAPPERS:
@@ -152,7 +153,6 @@ def _normalised(text: str) -> str:
     text = _INLINE_MATH.sub(r" \1 ", text)
     text = _TEXT.sub(r" \1 ", text).replace("{,}", ",").replace(r"\$", "$").replace(r"\%", "%")
     text = text.replace(r"^{\circ}", "°").replace(r"^\circ", "°").replace(r"\circ", "°").replace(r"\degree", "°")
-    text = _LATEX_SPACE.sub(lambda found: "" if found[0] == r"\!" else " ", text)
     text = _FRACTION.sub(lambda found: f" {found[1] or found[2]}/{found[3] or found[4]}", text)
     return text.replace("- ", "-").strip()
 

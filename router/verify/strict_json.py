@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from decimal import Decimal
 from typing import Any, NoReturn
 
 MAX_DEPTH = 64  # jsonschema-rs overflows its stack on data some 100 000 deep
-MAX_EXPONENT = 308
+_MIN_EXPONENT = -324  # of the smallest double
 _OPENING, _CLOSING = "[{", "]}"
 _FENCE = re.compile(r"^[ \t]*```[^\n`]*$", re.MULTILINE)
 
@@ -74,7 +75,7 @@ def _float(digits: str) -> float:
 
 def _decimal(digits: str) -> Decimal:
     value = Decimal(digits)
-    if value and abs(value.adjusted()) > MAX_EXPONENT:
+    if value and (value.adjusted() < _MIN_EXPONENT or not math.isfinite(float(value))):
         raise NotJson("a number is out of range")
     return value
 

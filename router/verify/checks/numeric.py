@@ -8,7 +8,7 @@ import msgspec
 
 from router.domain import CheckClass
 from router.errors import InvalidRequest
-from router.extract import FinalAnswer, Missing, final_answer, last_number
+from router.extract import FinalAnswer, Missing, final_answer, last_number, stated_number
 from router.verify.check_type import PASSED, CheckType, Judgement, failed, undecided
 from router.verify.quantity import Quantity, canonical_unit, exact_number, parse_quantity
 
@@ -48,7 +48,7 @@ def run(params: NumericParams, text: str) -> Judgement:
     answer = number_answer(text)
     if answer.text is None:
         return failed(answer.missing.value if answer.missing else "no final answer")
-    quantity = parse_quantity(_right_hand_side(answer.text))
+    quantity = parse_quantity(stated_number(answer.text))
     if quantity is None:
         return failed("the final answer is not a plain number")
     unit = canonical_unit(params.unit) if params.unit is not None else None
@@ -67,12 +67,6 @@ def number_answer(text: str) -> FinalAnswer:
 
 def _close(value: Fraction, reference: Fraction, rtol: Fraction, atol: Fraction) -> bool:
     return abs(value - reference) <= max(atol, rtol * abs(reference))
-
-
-def _right_hand_side(answer: str) -> str:
-    """`x = 5` and `Total = 18` state the number after the sign; `2 + 3 = 5` shows its work and states 5."""
-    left, equals, right = answer.strip().strip("$").rpartition("=")
-    return right if equals and not set(left) & set("<>≤≥,;=") else answer
 
 
 def _reference(params: NumericParams) -> Quantity | None:
