@@ -1,0 +1,110 @@
+"""One HTTP exchange with an application, without a socket; the client may leave at any time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from starlette.types import ASGIApp, Message
+
+from gateway.adapters.vllm import VllmBackend
+from gateway.app import create_app
+from gateway.chat import ChatRoute
+from gateway.passthrough import Passthrough
+from gateway.runtime import Runtime
+from gateway.watcher import Watcher
+from router.settings import LogSection, ServerSection, Settings, StateSection
+from tests.support.serving import Serving
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What the application answered so far. `leave` is the client closing its connection."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    ended: bool = False
+    leave: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def json(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.body)
+        return value
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The JSON objects of a stream, its comments and `[DONE]` left out."""
+        lines = [line.removeprefix("data: ") for line in self.body.decode().split("\n") if line.startswith("data: ")]
+        return [json.loads(line) for line in lines if line != "[DONE]"]
+
+    async def run(self, app: ASGIApp, request: Mapping[str, Any], body: bytes, *, whole: bool = True) -> None:
+        """Serve one request; a body that is not `whole` is still coming."""
+        waiting = [body]
+
+        async def receive() -> Message:
+            if waiting:
+                return {"type": "http.request", "body": waiting.pop(), "more_body": not whole}
+            await self.leave.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.status = message["status"]
+                self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+                return
+            self.body += message.get("body", b"")
+            self.ended = not message.get("more_body", False)
+            await asyncio.sleep(0)
+
+        scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "query_string": b"", **request}
+        await app(scope, receive, send)
+
+
+def request(method: str, path: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The scope of a request."""
+    raw = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
+    return {"method": method, "path": path, "headers": raw}
+
+
+def application(serving: Serving, *, engine_url: str = "http://127.0.0.1:9", **server: Any) -> ASGIApp:
+    """The application over a service of fakes; the engine at `engine_url` serves the routes that are passed on."""
+    settings = Settings(server=ServerSection(**server), state=StateSection(dir=Path()), log=LogSection(dir=Path()))
+    deps = serving.deps
+    return create_app(
+        Runtime(
+            deps=deps,
+            chat=ChatRoute(serving.service, settings, deps.metrics, deps.scorecard),
+            passthrough=Passthrough(VllmBackend(engine_url), deps.policies, settings),
+            watcher=Watcher(deps, cache_name="memory"),
+            started_at=1_700_000_000.0,
+        )
+    )
+
+
+async def post(
+    app: ASGIApp, body: Any, path: str = "/v1/chat/completions", headers: Mapping[str, str] | None = None
+) -> Exchange:
+    """A whole POST of a JSON value, or of bytes as they are."""
+    exchange = Exchange()
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    await exchange.run(app, request("POST", path, headers), data)
+    return exchange
+
+
+async def get(app: ASGIApp, path: str, method: str = "GET") -> Exchange:
+    """A whole request without a body."""
+    exchange = Exchange()
+    await exchange.run(app, request(method, path), b"")
+    return exchange
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    """Wait for `condition`; fails when it does not come true in time."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.005)
