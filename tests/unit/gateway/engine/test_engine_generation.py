@@ -96,9 +96,7 @@ def test_greedy_is_the_argmax_of_a_plain_generate(
 ) -> None:
     (sample,) = Run(scheduler, model, LONG, replace(FREE, temperature=0.0, max_tokens=40)).finish()
     network: Any = reference
-    out = network.generate(
-        torch.tensor([LONG]), max_new_tokens=40, min_new_tokens=40, do_sample=False, eos_token_id=-1
-    )
+    out = network.generate(torch.tensor([LONG]), max_new_tokens=40, min_new_tokens=40, do_sample=False, eos_token_id=-1)
     assert tokens(sample) == out[0, len(LONG) :].tolist()
 
 
