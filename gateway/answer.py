@@ -27,9 +27,13 @@ class Prepared:
 
     @property
     def live(self) -> bool:
-        """Whether the answer streams as it is generated: one sample, and no decisive check that may replace it."""
-        one_sample = self.decision.route is Route.SINGLE
-        return self.call.stream and one_sample and (not self.plan.oracle or self.plan.maximum == 1)
+        """Whether the answer streams as it is generated, with the verdict at its end.
+
+        Only a single sample can, and with a decisive check only where the client asked for low effort: elsewhere the
+        check may still replace or withhold the answer (DESIGN section 2).
+        """
+        unchecked = not self.plan.oracle or (self.call.effort.single_sample and self.plan.maximum == 1)
+        return self.call.stream and self.decision.route is Route.SINGLE and unchecked
 
     @property
     def cacheable(self) -> bool:
