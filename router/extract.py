@@ -243,6 +243,8 @@ def stated_number(answer: str) -> str:
 
 def _alone(before: str, after: str) -> bool:
     """Whether what stands around a number on its line leaves it a number."""
+    if after.startswith(("..", "…")):
+        return False
     closer = _CLOSER.match(after)
     rest = after[closer.end() :] if closer else after
     if rest and not rest[0].isspace() and not rest.startswith((r"\text", r"\mathrm", r"\%")):

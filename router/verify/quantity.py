@@ -178,7 +178,7 @@ def _odd_digits(text: str) -> bool:
 
 
 def _unit(text: str) -> str | None:
-    text = text.strip().strip(".").strip().replace(" ^", "^").replace("^{2}", "^2").replace("^{3}", "^3")
+    text = text.strip().removesuffix(".").strip().replace(" ^", "^").replace("^{2}", "^2").replace("^{3}", "^3")
     if not text:
         return ""
     known = _ALIASES.get(text) or _ALIASES.get(text.casefold())

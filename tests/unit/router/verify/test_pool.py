@@ -42,7 +42,7 @@ def outcomes(results: tuple[CheckResult, ...]) -> list[Outcome]:
 
 async def settled(pool: WorkerPool, workers: int) -> list[WorkerProcess]:
     """The pool's workers once all are back."""
-    for _ in range(200):
+    for _ in range(600):
         live = [worker for worker in pool._live if worker.alive]
         if len(live) == workers and pool._idle.qsize() == workers:
             return live
@@ -176,20 +176,21 @@ async def test_worker_is_confined(shared: WorkerPool) -> None:
 async def test_recycled_after_its_jobs_without_a_gap() -> None:
     async with WorkerPool(workers=1, limits=WorkerLimits(jobs=2)) as pool:
         first = (await settled(pool, 1))[0].pid
-        for _ in range(5):  # the worn worker serves on while its successor starts
-            started = time.monotonic()
+        for _ in range(5):
             assert outcomes(await pool.verify(checks(NUMERIC), "Answer: 5")) == [Outcome.PASS]
-            assert time.monotonic() - started < 0.5
+            assert pool._idle.qsize() >= 1  # the worn worker serves on while its successor starts
         while exists(first):
             await asyncio.sleep(0.02)
-        assert [worker.jobs for worker in await settled(pool, 1)] == [0]
+        (successor,) = await settled(pool, 1)
+        assert successor.pid != first
 
 
 async def test_a_worn_worker_that_dies_has_one_successor() -> None:
     async with WorkerPool(workers=1, limits=WorkerLimits(jobs=1)) as pool:
         await pool.verify(checks(NUMERIC), "Answer: 5")
         assert outcomes(await pool.verify(checks(SLOW, timeout_s=0.2), SLOW_TEXT)) == [Outcome.TIMEOUT]
-        await asyncio.sleep(2.0)
+        while pool._background:
+            await asyncio.sleep(0.05)
         assert len(pool._live) == pool._idle.qsize() == 1
 
 
