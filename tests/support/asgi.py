@@ -71,15 +71,15 @@ def request(method: str, path: str, headers: Mapping[str, str] | None = None) ->
     return {"method": method, "path": path, "headers": raw}
 
 
-def application(serving: Serving, *, engine_url: str = "http://127.0.0.1:9", **server: Any) -> ASGIApp:
-    """The application over a service of fakes; the engine at `engine_url` serves the routes that are passed on."""
+def application(serving: Serving, *, engine: VllmBackend | None = None, **server: Any) -> ASGIApp:
+    """The application over a service of fakes; `engine` serves the routes that are passed on."""
     settings = Settings(server=ServerSection(**server), state=StateSection(dir=Path()), log=LogSection(dir=Path()))
     deps = serving.deps
     return create_app(
         Runtime(
             deps=deps,
             chat=ChatRoute(serving.service, settings, deps.metrics, deps.scorecard),
-            passthrough=Passthrough(VllmBackend(engine_url), deps.policies, settings),
+            passthrough=Passthrough(engine or VllmBackend("http://127.0.0.1:9"), deps.policies, settings),
             watcher=Watcher(deps, cache_name="memory"),
             started_at=1_700_000_000.0,
         )

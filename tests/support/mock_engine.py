@@ -31,6 +31,7 @@ class Fault(StrEnum):
     STALL = "stall"  # nothing more comes
     CUT = "cut"  # the connection closes in the middle
     ERROR_EVENT = "error_event"  # an error inside a stream
+    EMPTY = "empty"  # a stream of `[DONE]` alone
     UNFINISHED = "unfinished"  # `[DONE]` before the last sample ended, or no choice at all
 
 
@@ -149,7 +150,7 @@ class MockEngine:
     async def _stream(self, request: web.Request, call: _Call) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        for chunk in (*call.roles(), *call.parts(first=True)):
+        for chunk in () if call.script.fault is Fault.EMPTY else (*call.roles(), *call.parts(first=True)):
             await response.write(_event(chunk))
         match call.script.fault:
             case Fault.STALL:
@@ -162,7 +163,7 @@ class MockEngine:
                 await response.write(_event(_error_body(500, "the engine broke")))
                 await response.write(b"data: [DONE]\n\n")
                 return response
-            case Fault.UNFINISHED:
+            case Fault.UNFINISHED | Fault.EMPTY:
                 await response.write(b"data: [DONE]\n\n")
                 return response
         for chunk in call.parts(first=False):

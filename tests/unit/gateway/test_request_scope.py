@@ -1,0 +1,51 @@
+import re
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from gateway.request_scope import RequestScope
+from tests.support.asgi import Exchange, request
+
+
+async def _echo(scope: Scope, receive: Receive, send: Send) -> None:
+    body = scope["state"]["request_id"].encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"x-request-id", b"from the inside")]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def ask(given: str | None) -> str:
+    """The request id the application saw, which must be the one the client gets."""
+    exchange = Exchange()
+    await exchange.run(RequestScope(_echo), request("GET", "/", {} if given is None else {"X-Request-Id": given}), b"")
+    assert exchange.body.decode() == exchange.headers["x-request-id"]
+    return exchange.body.decode()
+
+
+@pytest.mark.parametrize("given", ["a", "req-1.2_3", "x" * 128])
+async def test_a_sane_id_is_kept(given: str) -> None:
+    assert await ask(given) == given
+
+
+@pytest.mark.parametrize("given", [None, "", "x" * 129, "a b", "a\nX-Evil: 1", "é", '"', "a;b"])
+async def test_any_other_is_replaced(given: str | None) -> None:
+    assert re.fullmatch(r"req-[0-9a-f]{32}", await ask(given))
+
+
+async def test_every_request_has_an_id_of_its_own() -> None:
+    assert len({await ask(None) for _ in range(100)}) == 100
+
+
+async def test_what_is_not_http_passes_by() -> None:
+    seen: list[Scope] = []
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope)
+
+    async def receive() -> Message:
+        return {}
+
+    async def send(_: Message) -> None:
+        """Nothing is sent."""
+
+    await RequestScope(inner)({"type": "lifespan"}, receive, send)
+    assert seen == [{"type": "lifespan"}]
