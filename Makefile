@@ -34,6 +34,9 @@ lint: install-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The converted default model is kept between runs.
+export THINKTWICE_TEST_STATE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/thinktwice/test-state
+
 test: lint
 	$(BIN)/python -m pytest -m "not vllm"
 
