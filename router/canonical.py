@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
+from router import strict_json
 from router.domain import TaskKind
 from router.extract import FinalAnswer, Missing, final_answer, hedged, last_number, stated_number
-from router.verify import strict_json
 from router.verify.quantity import CURRENCIES, MEASURES, parse_quantity
 
 MAX_SHORT_CHARS = 120

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from router.canonical import answer_key
 from router.domain import CheckClass, CheckResult, CheckSpec, Outcome, TaskKind
 from router.extract import final_answer, last_number
+from router.strict_json import NotJson, loads
 from router.verify.composite import compose
 from router.verify.quantity import parse_quantity
 from router.verify.registry import CHECK_TYPES
-from router.verify.strict_json import NotJson, loads
 
 Pairs = list[tuple[CheckSpec, CheckResult]]
 

@@ -11,10 +11,10 @@ import msgspec
 from router.canonical import answer_json
 from router.domain import CheckClass
 from router.errors import InvalidRequest
+from router.strict_json import NotJson
 from router.verify.check_type import PASSED, CheckType, Judgement, failed, undecided
 from router.verify.limits import too_deep
 from router.verify.linear_regex import LinearPattern, UnsupportedPattern
-from router.verify.strict_json import NotJson
 
 MAX_SCHEMA_BYTES = 64 * 1024
 MAX_SCHEMA_NODES = 2000

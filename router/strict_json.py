@@ -1,10 +1,11 @@
-"""JSON as the standard means it: no duplicate keys, no NaN, bounded depth. Linear in the text."""
+"""JSON with one meaning only: no duplicate keys, no NaN or infinity, bounded depth. Linear in the text."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -12,60 +13,60 @@ MAX_DEPTH = 64  # jsonschema-rs overflows its stack on data some 100 000 deep
 _MIN_EXPONENT = -324  # of the smallest double
 _OPENING, _CLOSING = "[{", "]}"
 _FENCE = re.compile(r"^[ \t]*```[^\n`]*$", re.MULTILINE)
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
 
 
 class NotJson(ValueError):
-    """The text is not one JSON value within our bounds."""
+    """The text is not one JSON value within our bounds; `key` is the one that appears twice, where that is why."""
+
+    def __init__(self, message: str, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
 
 
-def loads(text: str, *, exact_numbers: bool = False) -> Any:
+def loads(text: str, *, exact_numbers: bool = False, parse_int: Callable[[str], int] = int) -> Any:
     """The value of a JSON text; with `exact_numbers` fractions come as `Decimal`. Raises `NotJson`."""
     if depth(text) > MAX_DEPTH:
-        raise NotJson(f"nested deeper than {MAX_DEPTH}")
+        raise NotJson(f"nested deeper than {MAX_DEPTH} levels")
     try:
         return json.loads(
             text,
             object_pairs_hook=_unique,
             parse_constant=_refuse_constant,
             parse_float=_decimal if exact_numbers else _float,
+            parse_int=parse_int,
         )
     except NotJson:
         raise
-    except ValueError as error:  # malformed, or an integer beyond the interpreter's digit limit
-        raise NotJson("not a JSON value") from error
+    except json.JSONDecodeError as error:
+        raise NotJson(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from error
+    except ValueError as error:  # an integer beyond the interpreter's digit limit
+        raise NotJson("an integer is out of range") from error
 
 
 def depth(text: str) -> int:
-    """The deepest nesting of brackets outside strings, in one pass."""
+    """The deepest nesting of brackets outside strings."""
+    if text.count("[") + text.count("{") <= 1:
+        return text.count("[") + text.count("{")
     level = deepest = 0
-    in_string = escaped = False
-    for char in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                in_string = False
-        elif char == '"':
-            in_string = True
-        elif char in _OPENING:
-            level += 1
-            deepest = max(deepest, level)
-        elif char in _CLOSING:
-            level -= 1
+    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+        level += 1 if bracket in _OPENING else -1
+        deepest = max(deepest, level)
     return deepest
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise NotJson("an object has a key twice")
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise NotJson(f"the key {twice!r} appears twice in one object", twice)
     return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise NotJson(f"{name} is not JSON")
+    raise NotJson(f"{name} is not a JSON number")
 
 
 def _float(digits: str) -> float:
@@ -76,7 +77,7 @@ def _float(digits: str) -> float:
 def _decimal(digits: str) -> Decimal:
     value = Decimal(digits)
     if value and (value.adjusted() < _MIN_EXPONENT or not math.isfinite(float(value))):
-        raise NotJson("a number is out of range")
+        raise NotJson(f"the number {digits[:32]} is out of range")
     return value
 
 
