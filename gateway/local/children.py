@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from router.cli import EXIT_USAGE
 from router.errors import ThinkTwiceError
 
 STOP_S = 15.0
@@ -31,12 +32,15 @@ class Child:
     log: Path
 
     def check(self) -> None:
-        """Raise `ChildDied` when it has ended."""
+        """Raise `ChildDied` when it has ended; with its own last line when it refused its arguments (exit code 2)."""
         code = self.process.poll()
-        if code is not None:
-            lines = self.log.read_text(errors="replace").strip().splitlines()[-_TAIL_LINES:]
-            tail = "".join(f"\n    {line}" for line in lines)
-            raise ChildDied(f"the {self.name} ended with exit code {code}; the end of {self.log}:{tail}")
+        if code is None:
+            return
+        lines = self.log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+        if code == EXIT_USAGE:
+            raise ChildDied(f"the {self.name} did not start: {lines[-1]}")
+        tail = "".join(f"\n    {line}" for line in lines[-_TAIL_LINES:])
+        raise ChildDied(f"the {self.name} ended with exit code {code}; the end of {self.log}:{tail}")
 
 
 class Children:
