@@ -32,6 +32,8 @@ from router.verify.pool import WorkerPool
 from router.verify.registry import CHECK_TYPES
 from router.verify.spec import check_profiles
 
+_FIRST_LOOK_S = 5.0  # an engine that stalls does not keep the gateway from answering its probes
+
 _log = logging.getLogger(__name__)
 
 
@@ -87,7 +89,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             salt=load_salt(settings.state.dir),
         )
         watcher = Watcher(deps, cache_name="redis" if settings.redis.url else "memory")
-        await watcher.look()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(watcher.look(), _FIRST_LOOK_S)
         watching = asyncio.create_task(watcher.run())
         stack.push_async_callback(_cancelled, watching)
         yield Runtime(

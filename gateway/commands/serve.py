@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import ipaddress
 import logging
 import multiprocessing
+import os
 import signal
 import socket
+import threading
 from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from router.errors import ConfigError
+from router.errors import ConfigError, ThinkTwiceError
 from router.settings import Settings, load_settings
 
 DRAIN_S = 10  # longest wait for running requests at shutdown
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until a signal. Exit codes: 0 stopped, 1 a part did not start, 2 unusable configuration."""
     given = {name: getattr(args, name) for name in ("host", "port", "workers") if getattr(args, name) is not None}
     settings = load_settings(args.config, {"server": given} if given else None)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
     _check(settings)
     sockets = _bind(settings)
     if settings.server.workers == 1:
@@ -63,31 +69,37 @@ def _is_loopback(host: str) -> bool:
 
 
 def _bind(settings: Settings) -> list[socket.socket]:
-    """One listening socket a worker on one port; the kernel spreads connections over them."""
+    """One listening socket a worker on one port; the kernel spreads connections over them.
+
+    Raises `ConfigError` when anything else has the port, another gateway's workers included.
+    """
     host, port = settings.server.host, settings.server.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sockets: list[socket.socket] = []
-    for _ in range(settings.server.workers):
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if settings.server.workers > 1:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as alone:  # no SO_REUSEPORT: it shares the port with nobody
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind((host, port))
+            port = alone.getsockname()[1]
+        for _ in range(settings.server.workers):
+            listener = socket.socket(family, socket.SOCK_STREAM)
+            sockets.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if settings.server.workers > 1:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind((host, port))
-        except OSError as error:
-            raise ConfigError(f"cannot bind {host}:{port} ({error.strerror}): choose another --port") from error
-        port = listener.getsockname()[1]
-        listener.set_inheritable(True)
-        sockets.append(listener)
+            listener.listen(socket.SOMAXCONN)
+            listener.set_inheritable(True)
+    except OSError as error:
+        for listener in sockets:
+            listener.close()
+        raise ConfigError(f"cannot bind {host}:{port} ({error.strerror}): choose another --port") from error
     return sockets
 
 
 def _serve(settings: Settings, listener: socket.socket) -> int:
     import uvloop  # noqa: PLC0415 - keeps `--help` quick
 
-    # uvicorn raises a stop signal once more after it has drained; the runtime is closed after that.
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop, lambda *_: None)
     return uvloop.run(_serve_until_stopped(settings, listener))
 
 
@@ -98,45 +110,92 @@ async def _serve_until_stopped(settings: Settings, listener: socket.socket) -> i
     from gateway.app import create_app  # noqa: PLC0415
     from gateway.bootstrap import open_runtime  # noqa: PLC0415
 
-    async with open_runtime(settings) as runtime:
-        config = uvicorn.Config(
-            create_app(runtime),
-            loop="none",
-            http="httptools",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN_S,
-        )
-        server = uvicorn.Server(config)
-        await server.serve(sockets=[listener])
-        return 0 if server.started else 1
+    _stop_by_cancelling()
+    try:
+        async with open_runtime(settings) as runtime:
+            _ignore_stop_signals()
+            config = uvicorn.Config(
+                create_app(runtime),
+                loop="none",
+                http="httptools",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=DRAIN_S,
+            )
+            server = uvicorn.Server(config)
+            await server.serve(sockets=[listener])
+            return 0 if server.started else 1
+    except asyncio.CancelledError:
+        return 0  # stopped before it served
+
+
+def _stop_by_cancelling() -> None:
+    """Until it serves, a stop signal cancels the running task: what was started is closed again."""
+    starting = asyncio.current_task()
+    assert starting is not None
+    for stop in _STOP_SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(stop, starting.cancel)
+
+
+def _ignore_stop_signals() -> None:
+    """While uvicorn serves it has handlers of its own, and it raises the signal once more after it has drained."""
+    for stop in _STOP_SIGNALS:
+        asyncio.get_running_loop().remove_signal_handler(stop)
+        signal.signal(stop, lambda *_: None)
 
 
 def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
-    """Run one child a socket; a signal stops them all, and a child that dies takes the others with it."""
+    """Run one child a socket; a signal stops them all, and a child that dies takes the others with it.
+
+    Raises the `ThinkTwiceError` that kept a child from starting.
+    """
     context = multiprocessing.get_context("spawn")
+    failures, failed = context.Pipe(duplex=False)
     children: list[BaseProcess] = [
-        context.Process(target=_worker, args=(settings.model_dump(), listener), daemon=False) for listener in sockets
+        context.Process(target=_worker, args=(settings.model_dump(), listener, failed)) for listener in sockets
     ]
 
-    def stop(*_: object) -> None:
-        for child in children:
-            if child.is_alive():
-                child.terminate()
+    unstopped = list(children)  # one signal each: an interpreter that is ending anyway would die of a second
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    def stop(*_: object) -> None:
+        while unstopped:
+            unstopped.pop().terminate()
+
     for child in children:
         child.start()
-    multiprocessing.connection.wait([child.sentinel for child in children])
+    for number in _STOP_SIGNALS:
+        signal.signal(number, stop)
+    wait([child.sentinel for child in children])
     stop()
     for child in children:
         child.join()
-    return 0 if all(child.exitcode == 0 for child in children) else 1
+    if failures.poll():
+        raise failures.recv()
+    codes = [child.exitcode for child in children]
+    if any(codes):
+        raise ThinkTwiceError(f"the serving processes ended with exit codes {codes}")
+    return 0
 
 
-def _worker(values: dict[str, Any], listener: socket.socket) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    raise SystemExit(_serve(Settings.model_validate(values), listener))
+def _worker(values: dict[str, Any], listener: socket.socket, failed: Connection) -> None:
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    try:
+        code = _serve(Settings.model_validate(values), listener)
+    except ConfigError as error:
+        failed.send(ConfigError(str(error)))
+        code = 2
+    except ThinkTwiceError as error:
+        failed.send(ThinkTwiceError(str(error)))
+        code = 1
+    raise SystemExit(code)
+
+
+def _stop_with_parent() -> None:
+    """A parent that was killed outright leaves nothing behind."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
