@@ -27,6 +27,7 @@ from router.fold import StreamFold, completion_samples, completion_tokens
 from router.heldout import is_heldout, prompt_hash
 from router.ids import new_group_id, uniform
 from router.plan import stop_reason
+from router.ports import Draw
 from router.records import GroupRecord
 from router.vote import conclude, elect
 
@@ -84,7 +85,7 @@ class AnswerService:
 
         The answer comes before the last chunk so that the verdict can ride on it.
         """
-        [(_, draw)] = prepared.task.draw(0, prepared.call.n)
+        draw = _single_draw(prepared)
         fold = StreamFold(0, draw.sampling, draw.model, draw.n)
         decoded = Decoded(stopped=Stopped.SINGLE)
         last: Mapping[str, Any] = {}
@@ -111,7 +112,7 @@ class AnswerService:
         task, plan = prepared.task, prepared.plan
         if prepared.decision.route is Route.VOTE:
             return await self._decoder.decode(task, plan), None
-        [(_, draw)] = task.draw(0, prepared.call.n)
+        draw = _single_draw(prepared)
         completion = await self._deps.backend.complete(draw)
         samples = completion_samples(completion, draw.sampling, draw.model)
         if not samples:
@@ -205,6 +206,12 @@ class AnswerService:
         self._deps.metrics.observe_answer(served)
         if call.purpose is not Purpose.EVAL:
             self._deps.scorecard.record(served)
+
+
+def _single_draw(prepared: Prepared) -> Draw:
+    """The upstream call of the single path: the client's own settings, for all of its n choices."""
+    [(_, draw)] = prepared.task.draw()
+    return replace(draw, n=prepared.call.n)
 
 
 def _has_content(chunk: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from router.domain import (
     Effort,
     OnFailure,
     Route,
+    Sampling,
     Status,
     Stopped,
 )
@@ -23,7 +24,7 @@ from router.errors import (
     VerificationFailed,
 )
 from router.records import GroupRecord
-from tests.support.builders import check_spec
+from tests.support.builders import check_spec, prompt
 from tests.support.fakes import Line
 from tests.support.serving import EASY, OPEN, Serving, call, serving
 
@@ -64,9 +65,10 @@ HARD = (
 
 async def test_n_choices_are_passed_through_however_hard_the_prompt(tmp_path: Path) -> None:
     gateway = serving(tmp_path, "one", "two", "three", audit_share=1.0)
-    answer = await ask(gateway, call(HARD, n=3))
+    asked = prompt(HARD, Sampling(temperature=0.3, seed=7))
+    answer = await ask(gateway, call(n=3, prompt=asked))
     assert answer.completion is not None and len(answer.completion["choices"]) == 3
-    assert [draw.n for draw in gateway.backend.draws] == [3]
+    assert [(draw.n, draw.sampling) for draw in gateway.backend.draws] == [(3, asked.sampling)]
     assert answer.verification.route is Route.SINGLE and len(only(gateway).samples) == 3
     assert answer.tokens.completion == len("onetwothree")
 
@@ -135,7 +137,7 @@ async def test_a_live_stream_is_settled_before_its_last_chunk(tmp_path: Path) ->
 
 async def test_a_live_stream_of_n_choices(tmp_path: Path) -> None:
     gateway = serving(tmp_path, "one", "two")
-    chunks, answer = await listen(gateway, call(HARD, n=2, stream=True))
+    chunks, answer = await listen(gateway, call(n=2, stream=True, prompt=prompt(HARD, Sampling())))
     ends = [choice["index"] for chunk in chunks for choice in chunk["choices"] if choice["finish_reason"]]
     assert sorted(ends) == [0, 1] and answer.verification.samples == 2
     assert len(only(gateway).samples) == 2 and answer.tokens.completion == len("onetwo")
