@@ -1,0 +1,185 @@
+"""Whatever a client or an operator gets wrong: one clear error, no traceback, no hang."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.gateway_process import GatewayProcess, text_of
+from tests.support.mock_engine import MockEngine
+
+CHAT = "/v1/chat/completions"
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[MockEngine]:
+    with MockEngine() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def gateway(engine: MockEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    with GatewayProcess(tmp_path_factory.mktemp("bad"), engine.url) as gateway:
+        yield gateway
+        assert send(gateway, body(ask()))[0] == 200  # it still serves
+        assert gateway.stop() == 0
+    assert "Traceback" not in gateway.output and len(gateway.groups()) == 1
+
+
+def ask(**fields: Any) -> dict[str, Any]:
+    return {"model": "champion", "messages": [{"role": "user", "content": "hello"}], **fields}
+
+
+def body(fields: object) -> bytes:
+    return json.dumps(fields).encode()
+
+
+def raw(gateway: GatewayProcess, data: bytes) -> bytes:
+    """All that comes back for bytes sent as they are, until the gateway closes the connection."""
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+        connection.sendall(data)
+        received = b""
+        while part := connection.recv(65536):
+            received += part
+        return received
+
+
+def send(gateway: GatewayProcess, data: bytes, method: str = "POST", path: str = CHAT) -> tuple[int, dict[str, Any]]:
+    """Status and JSON of a request over a plain socket."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
+    header, _, answer = raw(gateway, head.encode() + data).partition(b"\r\n\r\n")
+    assert b"x-request-id: " in header.lower()
+    return int(header.split(b" ")[1]), json.loads(answer)
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code", "param"),
+    [
+        (b"", 400, "invalid_request", None),
+        (b'{"model": "champion",', 400, "invalid_request", None),
+        (b"\xff\xfe", 400, "invalid_request", None),
+        (b"[]", 400, "invalid_request", None),
+        (body(ask()).replace(b'"hello"', b"NaN"), 400, "invalid_request", None),
+        (body(ask(temperature=1)).replace(b": 1", b": Infinity"), 400, "invalid_request", None),
+        (body(ask(temperature=1)).replace(b": 1", b": 1e999"), 400, "invalid_request", None),
+        (b'{"model": "a", "model": "b", "messages": []}', 400, "invalid_request", "model"),
+        (b"[" * 5000 + b"]" * 5000, 400, "invalid_request", None),
+        (b'{"messages": ' + b'{"a":' * 5000 + b"1" + b"}" * 5001, 400, "invalid_request", None),
+        (body(ask(user="x" * 3 * MIB)), 413, "payload_too_large", None),
+        (b"x" * 3 * MIB, 413, "payload_too_large", None),
+        (body({"model": "champion"}), 400, "invalid_request", "messages"),
+        (body(ask(messages=[])), 400, "invalid_request", "messages"),
+        (body(ask(messages=[{"role": "user", "content": [1]}])), 400, "invalid_request", "messages[0].content"),
+        (body(ask(frobnicate=1)), 400, "unknown_field", "frobnicate"),
+        (body(ask(n=0)), 400, "invalid_request", "n"),
+        (body(ask(n=-1)), 400, "invalid_request", "n"),
+        (body(ask(temperature="hot")), 400, "invalid_request", "temperature"),
+        (body(ask(seed=2**70)), 400, "invalid_request", None),
+        (body(ask(model="gpt-9")), 404, "model_not_found", "model"),
+        (body(ask(model="../../etc/passwd")), 404, "model_not_found", "model"),
+        (body(ask(verification={"profile": "nope"})), 400, "unknown_profile", "verification.profile"),
+        (body(ask(verification={"chekcs": []})), 400, "invalid_request", "verification.chekcs"),
+        (body(ask(verification={"checks": [{"type": "telepathy"}]})), 400, "unsupported_check", None),
+        (body(ask(verification={"samples": {"max": 6}})), 400, "invalid_request", "verification.samples.max"),
+    ],
+    ids=lambda value: value[:24].decode("latin-1") if isinstance(value, bytes) else None,
+)
+def test_a_body_that_cannot_be_served(
+    gateway: GatewayProcess, engine: MockEngine, data: bytes, status: int, code: str, param: str | None
+) -> None:
+    before = len(engine.requests)
+    answered, refusal = send(gateway, data)
+    error = refusal["error"]
+    assert (answered, error["code"]) == (status, code), error
+    assert param is None or error["param"] == param
+    assert error["type"] == "invalid_request_error" and error["message"] and "\n" not in error["message"]
+    assert len(engine.requests) == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1/nothing", 404, "not_found"),
+        ("POST", "/", 404, "not_found"),
+        ("GET", CHAT, 405, "method_not_allowed"),
+        ("DELETE", "/v1/models", 405, "method_not_allowed"),
+        ("POST", "/metrics", 405, "method_not_allowed"),
+    ],
+)
+def test_a_route_that_does_not_exist(gateway: GatewayProcess, method: str, path: str, status: int, code: str) -> None:
+    answered, refusal = send(gateway, b"", method, path)
+    assert answered == status and refusal["error"]["code"] == code
+    assert refusal["error"].keys() == {"message", "type", "param", "code"}
+
+
+def test_what_is_not_http(gateway: GatewayProcess) -> None:
+    assert raw(gateway, b"\x16\x03\x01 hello\r\n\r\n").startswith(b"HTTP/1.1 400")
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body(gateway: GatewayProcess) -> None:
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+            connection.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n".encode() + b'{"mo')
+    gateway.wait_for("/healthz", 200)
+    assert "Traceback" not in gateway.output
+
+
+def test_the_parts_of_a_chunked_body_are_bounded_too(gateway: GatewayProcess) -> None:
+    part = b"%x\r\n" % 65536 + b"x" * 65536 + b"\r\n"
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    received = raw(gateway, head + part * 40 + b"0\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 413") and b"payload_too_large" in received
+
+
+def test_errors_are_counted_by_status(gateway: GatewayProcess) -> None:
+    send(gateway, b"{")
+    exposition = text_of(f"{gateway.url}/metrics")
+    assert 'thinktwice_errors_total{code="400"}' in exposition and "thinktwice_inflight_requests 0.0" in exposition
+
+
+# The operator
+
+
+def outcome(home: Path, **changes: Any) -> tuple[int, str]:
+    """Exit code of a gateway that cannot start, and the one line it prints beside its log."""
+    gateway = GatewayProcess(home, "http://127.0.0.1:9", **changes)
+    gateway.launch()
+    code = gateway.ended()
+    lines = [line for line in gateway.output.splitlines() if line.startswith("thinktwice: ")]
+    assert len(lines) == 1 and "Traceback" not in gateway.output, gateway.output
+    return code, lines[0]
+
+
+@pytest.mark.parametrize("args", [(), ("--workers", "2")])
+def test_a_log_directory_that_is_a_file(tmp_path: Path, args: tuple[str, ...]) -> None:
+    (tmp_path / "log").write_text("")
+    code, line = outcome(tmp_path, args=args)
+    assert code == 2 and "set [log] dir to a writable directory" in line
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"THINKTWICE_REDIS__URL": "http://user:hunter2@x"}, "[redis] url must look like"),
+        ({"THINKTWICE_SERVER__WORKERS": "0"}, "server.workers"),
+        ({"THINKTWICE_NONSENSE__X": "1"}, "THINKTWICE_NONSENSE__X"),
+        ({"THINKTWICE_SERVER__HOST": "0.0.0.0"}, "loopback only"),
+    ],
+)
+def test_an_environment_that_cannot_be_used(tmp_path: Path, env: dict[str, str], words: str) -> None:
+    code, line = outcome(tmp_path, env=env)
+    assert code == 2 and words in line and "hunter2" not in line
+
+
+def test_a_broken_configuration_file(tmp_path: Path) -> None:
+    code, line = outcome(tmp_path, config="[server\n")
+    assert code == 2 and "not valid TOML" in line
+
+
+def test_a_port_that_another_gateway_has(gateway: GatewayProcess, tmp_path: Path) -> None:
+    code, line = outcome(tmp_path, port=gateway.port)
+    assert code == 2 and "choose another --port" in line
