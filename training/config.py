@@ -1,0 +1,58 @@
+"""Settings of one training run: the `[training]` table of `thinktwice.toml`, overridden by the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from router.errors import ConfigError
+from router.settings import Section
+
+OBJECTIVE = "offline_clip"
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class TrainConfig(Section):
+    """How a policy is trained. Ratios are of the trained policy's probability of a token to the logged one."""
+
+    model: Path | None = Field(None, description="Folder of the base model; by default the only one in `models`.")
+    learning_rate: float = Field(5e-5, gt=0, le=1e-2, description="Constant learning rate of AdamW.")
+    rank: int = Field(16, ge=1, le=512, description="Rank of the LoRA adapter; vLLM's `--max-lora-rank` bounds it.")
+    lora_targets: tuple[str, ...] = Field(LORA_TARGETS, min_length=1, description="Linear layers that are adapted.")
+    epochs: int = Field(1, ge=1, le=2, description="Passes over the data; every pass moves further from the log.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of the adapter's start and of the order of the groups.")
+    max_groups: int | None = Field(None, ge=1, description="Train on at most this many groups, the newest.")
+    completions_per_step: int = Field(64, ge=1, description="Completions of one optimizer step.")
+    micro_batch_tokens: int = Field(2048, ge=1, description="Padded tokens of one forward pass; bounds the memory.")
+    gradient_checkpointing: bool = Field(False, description="Recompute activations: a third slower, far less memory.")
+    clip_low: float = Field(0.8, gt=0, lt=1, description="Ratio below which a bad token gets no further gradient.")
+    clip_high: float = Field(1.28, gt=1, description="Ratio above which a good token gets no further gradient.")
+    dual_clip: float = Field(4.0, gt=1, description="Ratio above which a bad token gets no further gradient.")
+    off_policy_nats: float = Field(
+        0.5, gt=0, description="Bad completions whose mean log-probability fell by more than this are left out."
+    )
+    max_grad_norm: float = Field(1.0, gt=0, description="Norm to which the gradient is clipped.")
+    stop_kl: float = Field(0.05, gt=0, description="Mean KL from the log, in nats a token, that ends the run.")
+    stop_clip_fraction: float = Field(0.3, gt=0, le=1, description="Share of clipped tokens that ends the run.")
+    identity_kl: float = Field(
+        0.01, gt=0, description="Mean KL, in nats a token, from which logged rows are not of the policy they name."
+    )
+
+    @property
+    def sha256(self) -> str:
+        """Digest of everything but the model's folder, which differs between machines."""
+        known = self.model_dump(mode="json", exclude={"model"})
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def train_config(**given: Any) -> TrainConfig:
+    """The configuration with what is `given` and not None in place of the defaults. Raises `ConfigError`."""
+    try:
+        return TrainConfig(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        faults = (f"--{'-'.join(map(str, each['loc'])).replace('_', '-')}: {each['msg']}" for each in error.errors())
+        raise ConfigError("; ".join(faults)) from error

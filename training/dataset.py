@@ -1,0 +1,149 @@
+"""Sealed segments to groups that may train, with every drop counted by its reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from router.domain import Purpose, Stopped
+from router.errors import ConfigError
+from router.group_log import OnCorrupt, Tally, read_groups
+from router.heldout import is_heldout
+from router.records import GroupRecord
+from training.rows import ModelLimits, Row, training_row
+
+_CUT_SHORT = (Stopped.DEADLINE, Stopped.BUDGET, Stopped.SHED)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The usable rows of one request, in launch order."""
+
+    group_id: str
+    created_at: float  # Unix time, seconds
+    source: str  # the engine, with its version, that logged it
+    fixed_size: bool  # how many samples were drawn did not depend on how they turned out
+    rows: tuple[Row, ...]
+
+    @property
+    def zero_spread(self) -> bool:
+        """Whether all its rewards are equal."""
+        return len({row.reward for row in self.rows}) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Accepts:
+    """What a group must match to train the successor of the champion."""
+
+    champion: str | None  # None: the base model serves
+    base_model: str | None  # its name at the engine; None: whichever single one the log names
+    template_fingerprint: str
+    limits: ModelLimits
+    heldout_share: float = 0.0
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was read and what became of it."""
+
+    groups_read: int = 0
+    groups_kept: int = 0
+    rows_kept: int = 0
+    dropped_groups: Counter[str] = field(default_factory=Counter)
+    dropped_rows: Counter[str] = field(default_factory=Counter)  # of groups that were not dropped before
+    forgotten: int = 0
+    damage: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)  # one line for each damaged segment
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Groups in the order they were made, and the base model that made them (None when there is no group)."""
+
+    groups: tuple[Group, ...]
+    base_model: str | None
+    counts: Counts
+
+
+def read_dataset(log_dir: Path, accepts: Accepts, max_groups: int | None = None) -> Dataset:
+    """The groups of all sealed segments that may train, the newest `max_groups` of them.
+
+    A damaged segment is set aside. Raises `ConfigError` when the log names several base models and none was chosen,
+    `RecordError` when the list of the forgotten is damaged.
+    """
+    counts, tally = Counts(), Tally()
+    base_models: set[str] = set()
+    kept = sorted(
+        _kept(log_dir, accepts, counts, tally, base_models), key=lambda each: (each.created_at, each.group_id)
+    )
+    if len(base_models) > 1:
+        raise ConfigError(
+            f"the log holds groups of several base models ({', '.join(sorted(base_models))}): set [backend] model"
+        )
+    if max_groups is not None and len(kept) > max_groups:
+        counts.dropped_groups["over_limit"] += len(kept) - max_groups
+        kept = kept[-max_groups:]
+    truncated = sum(row.truncated for group in kept for row in group.rows)
+    counts.dropped_rows.update({"truncated": truncated} if truncated else {})
+    counts.groups_kept, counts.rows_kept = len(kept), sum(len(group.rows) for group in kept) - truncated
+    counts.forgotten, counts.damage, counts.problems = tally.forgotten, tally.damage, tally.problems
+    return Dataset(tuple(kept), next(iter(base_models), None), counts)
+
+
+def _kept(log_dir: Path, accepts: Accepts, counts: Counts, tally: Tally, base_models: set[str]) -> Iterator[Group]:
+    seen: set[str] = set()
+    for _, record in read_groups(log_dir, on_corrupt=OnCorrupt.QUARANTINE, tally=tally):
+        counts.groups_read += 1
+        reason = "duplicate" if record.group_id in seen else group_fault(record, accepts)
+        seen.add(record.group_id)
+        if reason is None:
+            group = _group(record, accepts.limits, counts)
+            reason = _no_signal(group)
+        if reason is not None:
+            counts.dropped_groups[reason] += 1
+            continue
+        base_models.add(record.base_model)
+        yield group
+
+
+def group_fault(record: GroupRecord, accepts: Accepts) -> str | None:
+    """The first reason why no row of this group may train, or None."""
+    faults = {
+        "no_consent": not record.train_consent,
+        "purpose": record.purpose is Purpose.EVAL,
+        "heldout": record.heldout or is_heldout(record.prompt_hash, accepts.heldout_share),
+        "other_model": accepts.base_model not in (None, record.base_model),
+        "other_policy": record.policy != (accepts.champion or record.base_model),
+        "template": record.template_fingerprint != accepts.template_fingerprint,
+    }
+    return next((reason for reason, found in faults.items() if found), None)
+
+
+def _group(record: GroupRecord, limits: ModelLimits, counts: Counts) -> Group:
+    rows: list[Row] = []
+    for sample in sorted(record.samples, key=lambda each: each.index):
+        found = training_row(record, sample, limits)
+        if isinstance(found, Row):
+            rows.append(found)
+        else:
+            counts.dropped_rows[found] += 1
+    source = f"{record.engine} {record.engine_version}"
+    return Group(record.group_id, record.created_at, source, _fixed_size(record), tuple(rows))
+
+
+def _fixed_size(record: GroupRecord) -> bool:
+    """Whether the plan left no choice: an audited group, or one whose least and largest size are equal."""
+    bounds = record.verification.get("samples") or {}
+    planned = record.audit or bounds.get("min", 1) >= record.planned_samples
+    return planned and record.stopped not in _CUT_SHORT and not any(sample.censored for sample in record.samples)
+
+
+def _no_signal(group: Group) -> str | None:
+    """Why the group has no gradient. One that was stopped early stays, all equal or not: dropping it is a bias."""
+    if all(row.truncated for row in group.rows):
+        return "no_rows"
+    if group.fixed_size and len(group.rows) > 1 and group.zero_spread:
+        return "zero_spread"
+    return None

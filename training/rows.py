@@ -1,0 +1,76 @@
+"""One logged sample as a training row, or the reason why it is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from router.records import GroupRecord, SampleRecord
+from router.sampling import LOGPROB_FLOOR
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One completion with what it earned. Ids are the engine's own; log-probabilities are natural, one a token."""
+
+    index: int  # launch order within its group
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    mask: tuple[bool, ...]  # which completion tokens are the model's own actions
+    reward: float
+    truncated: bool  # its end is not the model's choice: counts for its group's baseline, never for the loss
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of prompt and completion."""
+        return len(self.prompt_ids) + len(self.completion_ids)
+
+    @property
+    def actions(self) -> int:
+        """Completion tokens that the loss sees."""
+        return sum(self.mask)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLimits:
+    """What token ids and lengths the model can take."""
+
+    vocab_size: int
+    max_length: int
+
+
+def training_row(record: GroupRecord, sample: SampleRecord, limits: ModelLimits) -> Row | str:
+    """The row of this sample, or the reason, fit for a counter, why it cannot train.
+
+    Eligibility was decided when the sample was logged; the numbers are checked again here, because a ratio made of
+    wrong ones shows no sign of it.
+    """
+    if not sample.rl_eligible:
+        return f"ineligible_{sample.ineligible_reason or 'unknown'}"
+    prompt, ids, logprobs = record.prompt_token_ids or (), sample.completion_token_ids or (), sample.behavior_logprobs
+    known = _finite(logprobs or ())
+    mask = sample.loss_mask if sample.loss_mask is not None else (True,) * len(ids)
+    faults = {
+        "other_policy": sample.policy != record.policy,
+        "censored": sample.censored,
+        "no_reward": sample.reward is None or not isfinite(sample.reward),
+        "no_tokens": not prompt or not ids,
+        "length_mismatch": len(ids) != len(logprobs or ()) or len(ids) != len(mask),
+        "logprob_floor": known is None,
+        "token_range": not all(0 <= token < limits.vocab_size for token in (*prompt, *ids)),
+        "too_long": len(prompt) + len(ids) > limits.max_length,
+        "no_actions": not any(mask),
+    }
+    fault = next((name for name, found in faults.items() if found), None)
+    if fault is not None or known is None or sample.reward is None:
+        return fault or "no_reward"
+    truncated = sample.truncated or sample.finish_reason == "length"
+    return Row(sample.index, prompt, ids, known, mask, sample.reward, truncated)
+
+
+def _finite(logprobs: Sequence[float | None]) -> tuple[float, ...] | None:
+    """The log-probabilities, None when one of them is missing, not finite, above 0, or an engine's floor."""
+    known = tuple(value for value in logprobs if value is not None and LOGPROB_FLOOR <= value <= 0)
+    return known if len(known) == len(logprobs) else None
