@@ -6,6 +6,7 @@ import json
 import urllib.request
 from collections.abc import Mapping
 from importlib.resources import files
+from itertools import chain
 from typing import Any
 
 import openai
@@ -16,7 +17,12 @@ from gateway.client import Reply, connect, error_message, one_line_errors, reply
 from router.errors import ThinkTwiceError
 
 STYLE = {"verified": "green", "consensus": "cyan", "unverified": "yellow", "failed": "red"}
-SOLVE = "Solve the problem. End with the final answer in \\boxed{}."
+# Worked examples show so small a model the form of an answer; they share no number with the problems.
+EXAMPLES = (
+    ("What is 13 + 24?", "13 + 24 = 37. The answer is \\boxed{37}."),
+    ("Ann has 7 pens and buys 4 more. How many pens has she now?", "7 + 4 = 11. The answer is \\boxed{11}."),
+    ("What is 6 * 4?", "6 * 4 = 24. The answer is \\boxed{24}."),
+)
 PERSON = {
     "type": "object",
     "properties": {
@@ -158,10 +164,12 @@ class Demo:
 
 
 def _problem_request(problem: Mapping[str, str]) -> dict[str, Any]:
+    turns = zip(("user", "assistant") * len(EXAMPLES), chain.from_iterable(EXAMPLES), strict=True)
+    examples = [{"role": role, "content": content} for role, content in turns]
     return {
         "model": "champion",
-        "messages": [{"role": "system", "content": SOLVE}, {"role": "user", "content": problem["question"]}],
-        "max_tokens": 120,
+        "messages": [*examples, {"role": "user", "content": problem["question"]}],
+        "max_tokens": 80,
         "reasoning_effort": "high",
         "extra_body": {"verification": {"checks": [{"type": "numeric", "reference": problem["answer"]}]}},
     }
