@@ -1,15 +1,23 @@
-"""The one ASGI middleware, around everything: a request id on every response, whatever made it."""
+"""The one ASGI middleware, around everything: a request id on every response, an answer for what a stop cuts off."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 from uuid import uuid4
 
+import msgspec
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.http_errors import plain_error
 
 REQUEST_ID = "X-Request-Id"
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+_log = logging.getLogger(__name__)
 
 
 class RequestScope:
@@ -26,10 +34,23 @@ class RequestScope:
         given = Headers(scope=scope).get(REQUEST_ID, "")
         request_id = given if _SANE_ID.fullmatch(given) else f"req-{uuid4().hex}"
         scope.setdefault("state", {})["request_id"] = request_id
+        started = False
 
         async def send_with_id(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 MutableHeaders(scope=message)[REQUEST_ID] = request_id
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:  # only the server cancels, and only what outlives the drain of its stop
+            _log.warning("request %s was cut off: the gateway stops", request_id)
+            if not started:
+                await _stopping()(scope, receive, send_with_id)
+
+
+def _stopping() -> Response:
+    body = plain_error("the gateway stops: try again", "server_error", code="stopping")
+    return Response(msgspec.json.encode(body), 503, {"Retry-After": "2"}, "application/json")

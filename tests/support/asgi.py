@@ -103,7 +103,7 @@ async def get(app: ASGIApp, path: str, method: str = "GET") -> Exchange:
     return exchange
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
     """Wait for `condition`; fails when it does not come true in time."""
     async with asyncio.timeout(timeout_s):
         while not condition():

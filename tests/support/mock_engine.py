@@ -44,6 +44,7 @@ class Script:
     fault: Fault | None = None
     finish_reason: str = "stop"
     tool_calls: tuple[Mapping[str, Any], ...] = ()
+    padding: int = 0  # bytes in a field of its own in every chunk
 
 
 @dataclass(slots=True)
@@ -208,7 +209,8 @@ class _Call:
         return [self.head() | {"choices": [{"index": i, **role}], "prompt_token_ids": ids} for i in self._indices()]
 
     def parts(self, *, first: bool) -> list[dict[str, Any]]:
-        return [self.head() | {"choices": [self._part(index, first=first)]} for index in self._indices()]
+        padding = {"system_fingerprint": "x" * self.script.padding} if self.script.padding else {}
+        return [self.head() | padding | {"choices": [self._part(index, first=first)]} for index in self._indices()]
 
     def _part(self, index: int, *, first: bool) -> dict[str, Any]:
         answer = self.answers[index]

@@ -1,3 +1,4 @@
+import asyncio
 import re
 
 import pytest
@@ -49,3 +50,20 @@ async def test_what_is_not_http_passes_by() -> None:
 
     await RequestScope(inner)({"type": "lifespan"}, receive, send)
     assert seen == [{"type": "lifespan"}]
+
+
+@pytest.mark.parametrize("started", [False, True])
+async def test_what_a_stop_cuts_off_is_answered_while_it_can_be(started: bool) -> None:
+    async def stalls(scope: Scope, receive: Receive, send: Send) -> None:
+        if started:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(30)
+
+    exchange = Exchange()
+    serving_it = asyncio.create_task(exchange.run(RequestScope(stalls), request("GET", "/"), b""))
+    await asyncio.sleep(0.05)
+    serving_it.cancel()
+    await serving_it
+    assert exchange.status == (200 if started else 503) and exchange.headers["x-request-id"]
+    if not started:
+        assert exchange.json["error"]["code"] == "stopping" and int(exchange.headers["retry-after"]) > 0
