@@ -9,7 +9,8 @@ from typing import Any
 from gateway.call import ChatCall
 from gateway.policies import ResolvedPolicy
 from router.decode import Decoded, Task
-from router.domain import Purpose, Route, RouteDecision, Tokens, Verification
+from router.domain import RouteDecision, Tokens, Verification
+from router.enums import Purpose, Route
 from router.plan import Plan
 from router.vote import Ballot
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from router.domain import Effort, Prompt, Purpose, VerificationSpec
+from router.domain import Prompt, VerificationSpec
+from router.enums import Effort, Purpose
 
 
 @dataclass(frozen=True, slots=True)

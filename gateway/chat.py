@@ -21,7 +21,7 @@ from gateway.metrics import Metrics
 from gateway.scorecard import Scorecard
 from gateway.service import AnswerService
 from gateway.wire import parse_chat
-from router.domain import Purpose
+from router.enums import Purpose
 from router.errors import LogUnavailable, NotAnswered, ThinkTwiceError
 from router.settings import Settings
 

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from gateway.answer import Concluded, Prepared
-from router.domain import Candidate, CheckResult, CheckSpec, EngineInfo, Outcome, Sample, VerificationSpec
+from router.domain import Candidate, CheckResult, CheckSpec, EngineInfo, Sample, VerificationSpec
+from router.enums import Outcome
 from router.records import CheckRecord, GroupRecord, SampleRecord
 from router.sampling import ineligible_reason
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 from gateway.families import OTHER, Families
-from router.domain import MAX_SAMPLES, Outcome, Purpose, Reason, Route, Status
+from router.domain import MAX_SAMPLES
+from router.enums import Outcome, Purpose, Reason, Route, Status
 
 CHECK_TYPES = ("math", "numeric", "exact", "choice", "regex", "json_schema", "arithmetic_steps")
 NO_ROUTE = "none"  # the request ended before a route was taken

@@ -29,7 +29,8 @@ from gateway.metric_families import (
     Traffic,
 )
 from gateway.served import Served
-from router.domain import EngineInfo, Outcome, Tokens
+from router.domain import EngineInfo, Tokens
+from router.enums import Outcome
 from router.records import CheckRecord, GroupRecord, SampleRecord
 
 __all__ = ["CacheResult", "Metrics", "RequestOutcome", "markdown"]

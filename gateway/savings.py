@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
-from router.domain import MAX_SAMPLES, CheckClass, Outcome, Tokens
+from router.domain import MAX_SAMPLES, Tokens
+from router.enums import CheckClass, Outcome
 from router.records import GroupRecord, SampleRecord
 from router.running import RunningRatio, relative_saving
 from router.stats import wilson

@@ -15,7 +15,8 @@ from typing import Any
 
 from gateway.savings import CostOf, Savings
 from gateway.served import Served
-from router.domain import MAX_SAMPLES, CheckClass, Outcome, Route, Status, Verification
+from router.domain import MAX_SAMPLES, Verification
+from router.enums import CheckClass, Outcome, Route, Status
 from router.records import CheckRecord
 from router.running import QuantileSketch, RunningRatio
 from router.stats import NO_DATA, poisson_rate, wilson

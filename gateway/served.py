@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from router.domain import Purpose, Tokens, Verification
+from router.domain import Tokens, Verification
+from router.enums import Purpose
 from router.records import GroupRecord
 
 

@@ -21,7 +21,8 @@ from gateway.served import Served
 from gateway.stopwatch import Stopwatch
 from gateway.verified_answers import VerifiedAnswers
 from router.decode import Decoded, Decoder, Task
-from router.domain import Effort, OnFailure, Purpose, Route, Status, Stopped, Tokens, Verification
+from router.domain import Tokens, Verification
+from router.enums import Effort, OnFailure, Purpose, Route, Status, Stopped
 from router.errors import BackendProtocolError, InvalidRequest, NotVerified, VerificationFailed, VerifierUnavailable
 from router.fold import StreamFold, completion_samples, completion_tokens
 from router.heldout import is_heldout, prompt_hash

@@ -9,7 +9,8 @@ from gateway.group_record import check_record
 from gateway.metrics import CacheResult, Metrics
 from gateway.scorecard import Scorecard
 from router.cache_key import cache_key
-from router.domain import CheckClass, CheckResult, Route, Status, Tokens, Verification
+from router.domain import CheckResult, Tokens, Verification
+from router.enums import CheckClass, Route, Status
 from router.errors import CacheUnavailable
 from router.ports import AnswerCache
 from router.records import CachedAnswer

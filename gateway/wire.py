@@ -11,7 +11,8 @@ from msgspec import Meta, Struct
 
 from gateway import strict_json
 from gateway.call import ChatCall, Tenant
-from router.domain import Effort, Prompt, Purpose, Sampling
+from router.domain import Prompt, Sampling
+from router.enums import Effort, Purpose
 from router.errors import InvalidRequest
 from router.settings import Settings
 from router.verify.spec import merge

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from router import strict_json
-from router.domain import TaskKind
+from router.enums import TaskKind
 from router.extract import FinalAnswer, Missing, final_answer, hedged, last_number, stated_number
-from router.verify.quantity import CURRENCIES, MEASURES, parse_quantity
+from router.quantity import CURRENCIES, MEASURES, parse_quantity
 
 MAX_SHORT_CHARS = 120
 MAX_JSON_CHARS = 64 * 1024

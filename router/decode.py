@@ -8,18 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from router.canonical import answer_key
-from router.domain import (
-    Candidate,
-    CheckResult,
-    CheckSpec,
-    Outcome,
-    Prompt,
-    Sample,
-    Stopped,
-    TaskKind,
-    Tokens,
-    VerificationSpec,
-)
+from router.domain import Candidate, CheckResult, CheckSpec, Prompt, Sample, Tokens, VerificationSpec
+from router.enums import Outcome, Stopped, TaskKind
 from router.errors import BackendError, BackendTimeout, VerifierUnavailable
 from router.fold import StreamFold
 from router.plan import Plan, Tally, next_wave, stop_reason

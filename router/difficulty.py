@@ -11,7 +11,8 @@ from math import exp
 
 import re2
 
-from router.domain import CheckSpec, Prompt, TaskKind
+from router.domain import CheckSpec, Prompt
+from router.enums import TaskKind
 
 MAX_TEXT = 16_384  # characters of the prompt that are read
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from router.verify.quantity import VALUE_WORDS, parse_quantity
+from router.quantity import VALUE_WORDS, parse_quantity
 
 MAX_ANSWER_CHARS = 2048
 MAX_TAIL_CHARS = 64 * 1024  # answers stand at the end: what lies further back is not read

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import comb
 
-from router.domain import Stopped
+from router.enums import Stopped
 
 
 @dataclass(frozen=True, slots=True)

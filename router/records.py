@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import zstandard
 
-from router.domain import Outcome, Purpose, Reason, Route, Sampling, Status, Stopped
+from router.domain import Sampling
+from router.enums import Outcome, Purpose, Reason, Route, Status, Stopped
 from router.errors import RecordError
 
 SCHEMA_VERSION = 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from router.difficulty import detect_task, difficulty
-from router.domain import Effort, Prompt, Route, RouteDecision, VerificationSpec
+from router.domain import Prompt, RouteDecision, VerificationSpec
+from router.enums import Effort, Route
 from router.plan import Plan
 
 

@@ -19,7 +19,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from router.domain import MAX_SAMPLES, OnFailure
+from router.domain import MAX_SAMPLES
+from router.enums import OnFailure
 from router.errors import ConfigError
 
 ENV_PREFIX = "THINKTWICE_"

@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from router.domain import Candidate, Outcome, Reason, Status, Stopped
+from router.domain import Candidate
+from router.enums import Outcome, Reason, Status, Stopped
 
 AGREEMENT_WEIGHT = 0.1  # weight of mere agreement beside a check's score, so that votes count where no check scored
 

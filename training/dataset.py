@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from router.domain import Purpose, Stopped
+from router.enums import Purpose, Stopped
 from router.errors import ConfigError
-from router.group_log import OnCorrupt, Tally, read_groups
 from router.heldout import is_heldout
+from router.log.groups import OnCorrupt, Tally, read_groups
 from router.records import GroupRecord
 from training.rows import ModelLimits, Row, training_row
 

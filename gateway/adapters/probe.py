@@ -36,7 +36,7 @@ async def probe_engine(engine: Engine) -> EngineInfo:
     """Ask the engine for its models and draw single tokens to learn what its answers carry.
 
     Whether log-probabilities are processed is measured, not asked: doubling the temperature halves the gap between the
-    two likeliest tokens exactly when they are. Raises `BackendError` when the engine does not answer.
+    same two tokens exactly when they are. Raises `BackendError` when the engine does not answer.
     """
     cards = (await engine.get_json("/v1/models")).get("data") or []
     models = tuple(card["id"] for card in cards)
@@ -44,14 +44,19 @@ async def probe_engine(engine: Engine) -> EngineInfo:
     version = await _version(engine)
     if not base:
         return EngineInfo("unknown", version, models, False, "unknown", missing=("the engine serves no base model",))
+
+    def unusable(why: str) -> EngineInfo:
+        return EngineInfo(base.get("owned_by", "unknown"), version, models, False, "unknown", missing=(why,))
+
     try:
         warm = await _one_token(engine, base["id"], temperature=1.0)
         hot = await _one_token(engine, base["id"], temperature=2.0)
     except BackendError as error:
-        refused = f"its chat completions refused the probe: {error}"
-        return EngineInfo(base.get("owned_by", "unknown"), version, models, False, "unknown", missing=(refused,))
+        return unusable(f"its chat completions refused the probe: {error}")
+    if not all(_is_completion(answer) for answer in (warm, hot)):
+        return unusable("its answer to the probe is no chat completion")
     token_ids = bool(warm["choices"][0].get("token_ids")) and bool(warm.get("prompt_token_ids"))
-    mode = _logprobs_mode(_gap(warm), _gap(hot))
+    mode = _logprobs_mode(_likeliest(warm), _likeliest(hot))
     faults = {
         "it returns no token ids (return_token_ids)": not token_ids,
         f"its logprobs mode is {mode}: start it with --logprobs-mode processed_logprobs": mode != "processed_logprobs",
@@ -86,28 +91,38 @@ async def _one_token(engine: Engine, model: str, temperature: float) -> Mapping[
         "min_p": 0.0,
         "seed": 1,
         "logprobs": True,
-        "top_logprobs": 3,  # the sampled token takes one of the places, so that two may show but one of the likeliest
+        "top_logprobs": 5,  # the sampled token takes one of the places
         "return_token_ids": True,
     }
     return await engine.post_json("/v1/chat/completions", body, PROBE_TIMEOUT_S)
 
 
-def _gap(completion: Mapping[str, Any]) -> float | None:
-    """Difference in nats between the two likeliest first tokens."""
+def _is_completion(answer: Mapping[str, Any]) -> bool:
+    choices = answer.get("choices")
+    return isinstance(choices, list) and bool(choices) and isinstance(choices[0], dict)
+
+
+def _likeliest(completion: Mapping[str, Any]) -> dict[str, float]:
+    """Log-probabilities, in nats, of the first token's alternatives; empty when the engine shows none."""
     try:
         entries = completion["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-        first, second = sorted((entry["logprob"] for entry in entries), reverse=True)[:2]
+        return {entry["token"]: float(entry["logprob"]) for entry in entries}
     except (KeyError, IndexError, TypeError, ValueError):
-        return None
-    return float(first - second)
+        return {}
 
 
-def _logprobs_mode(warm: float | None, hot: float | None) -> str:
-    if not warm or hot is None:
+def _logprobs_mode(warm: Mapping[str, float], hot: Mapping[str, float]) -> str:
+    """What doubling the temperature does to the widest gap between two tokens that both answers show."""
+    shared = sorted(warm.keys() & hot.keys(), key=lambda token: warm[token])
+    if len(shared) < 2:
         return "unknown"
-    if abs(hot - warm / 2) <= _GAP_TOLERANCE * warm:
+    least, most = shared[0], shared[-1]
+    before, after = warm[most] - warm[least], hot[most] - hot[least]
+    if before <= 0:
+        return "unknown"
+    if abs(after - before / 2) <= _GAP_TOLERANCE * before:
         return "processed_logprobs"
-    return "raw_logprobs" if abs(hot - warm) <= _GAP_TOLERANCE * warm else "unknown"
+    return "raw_logprobs" if abs(after - before) <= _GAP_TOLERANCE * before else "unknown"
 
 
 def _fingerprint(token_ids: Any) -> str | None:

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from router.group_log import WorkerDir, claim_worker, recover_abandoned
-from router.segment_writer import SegmentWriter
+from router.log.groups import WorkerDir, claim_worker, recover_abandoned
+from router.log.tombstones import load_tombstones, sealing
+from router.log.writer import SegmentWriter
 from router.settings import LogSection
-from router.tombstones import load_tombstones, sealing
 
 _log = logging.getLogger(__name__)
 

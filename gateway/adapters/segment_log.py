@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from gateway.adapters.segment_file import SegmentFile
 from router.errors import ConfigError, LogUnavailable, RecordError
+from router.log.segments import frame
 from router.records import GroupRecord, encode
-from router.segments import frame
 from router.settings import LogSection
 
 _COMMIT_BYTES = 256 * 1024  # a batch this large does not wait for the rest of the commit interval

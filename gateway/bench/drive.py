@@ -13,7 +13,8 @@ import openai
 
 from gateway.bench.rows import Row
 from gateway.client import Reply, error_code, reply_of
-from router.domain import MAX_SAMPLES, Status
+from router.domain import MAX_SAMPLES
+from router.enums import Status
 from router.errors import ThinkTwiceError
 
 # Sample bounds that a policy forces; None leaves the row's verification, and the choice to the router.

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from gateway.bench.summary import Difference, PolicySummary
-from router.domain import Status
+from router.enums import Status
 from router.errors import ConfigError
 from router.stats import Estimate, Rate
 

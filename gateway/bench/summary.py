@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from gateway.bench.drive import Trial
 from gateway.client import Reply
-from router.domain import Status
+from router.enums import Status
 from router.stats import Estimate, Rate, bootstrap, bootstrap_mean, bootstrap_ratio, paired_difference, quantile, wilson
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from router.domain import Effort, OnFailure
+from router.enums import Effort, OnFailure
 from router.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ def register(subparsers: Subparsers) -> None:
 
 def verify(args: argparse.Namespace) -> int:
     """Check the whole log; 1 when damage was found."""
-    from router.log_audit import audit  # noqa: PLC0415  # quick `--help`
+    from router.log.audit import audit  # noqa: PLC0415  # quick `--help`
 
     log_dir = _log_dir(args)
     with _progress("verifying", log_dir) as advance:
@@ -66,10 +66,10 @@ def verify(args: argparse.Namespace) -> int:
 
 def stats(args: argparse.Namespace) -> int:
     """Count what the log holds; 1 when a part of it could not be read."""
-    from router.group_log import OnCorrupt, Tally, read_segment, segments  # noqa: PLC0415  # quick `--help`
-    from router.log_stats import LogStats  # noqa: PLC0415
-    from router.segments import OPEN, SEALED  # noqa: PLC0415
-    from router.tombstones import load_tombstones  # noqa: PLC0415
+    from router.log.groups import OnCorrupt, Tally, read_segment, segments  # noqa: PLC0415  # quick `--help`
+    from router.log.segments import OPEN, SEALED  # noqa: PLC0415
+    from router.log.stats import LogStats  # noqa: PLC0415
+    from router.log.tombstones import load_tombstones  # noqa: PLC0415
 
     log_dir = _log_dir(args)
     counts, tally = LogStats(), Tally()
@@ -89,7 +89,7 @@ def stats(args: argparse.Namespace) -> int:
 
 def forget(args: argparse.Namespace) -> int:
     """Remove a group or a tenant; 1 when a damaged segment may still hold some of it."""
-    from router import forget as forgetting  # noqa: PLC0415  # quick `--help`
+    from router.log import forget as forgetting  # noqa: PLC0415  # quick `--help`
 
     log_dir = _log_dir(args)
     try:
@@ -125,8 +125,8 @@ def _progress(title: str, log_dir: Path) -> Iterator[Callable[[Path], None]]:
     from rich.console import Console  # noqa: PLC0415  # quick `--help`
     from rich.progress import Progress  # noqa: PLC0415
 
-    from router.group_log import segments  # noqa: PLC0415
-    from router.segments import CORRUPT, OPEN, SEALED  # noqa: PLC0415
+    from router.log.groups import segments  # noqa: PLC0415
+    from router.log.segments import CORRUPT, OPEN, SEALED  # noqa: PLC0415
 
     total = len(segments(log_dir, SEALED, OPEN, CORRUPT))
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:

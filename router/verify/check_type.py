@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from router.domain import CheckClass, Outcome
+from router.enums import CheckClass, Outcome
 
 Params = TypeVar("Params", bound=msgspec.Struct)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from router.domain import CheckClass, CheckResult, CheckSpec, Outcome, Verdict
+from router.domain import CheckResult, CheckSpec, Verdict
+from router.enums import CheckClass, Outcome
 
 COMPLETED = frozenset({Outcome.PASS, Outcome.FAIL})
 _PRECEDENCE = (Outcome.FAIL, Outcome.ERROR, Outcome.TIMEOUT, Outcome.SKIPPED)

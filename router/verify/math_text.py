@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from router.quantity import Quantity, canonical_unit, parse_quantity
 from router.verify.math_filter import CLOSE, COMMAND, OPEN, NotAdmitted, NotRead, check, matching
 from router.verify.math_spelling import respelled, undressed
-from router.verify.quantity import Quantity, canonical_unit, parse_quantity
 
 MAX_CHARS = 512
 MAX_ITEMS = 64

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from router.domain import CheckResult, CheckSpec, Outcome
+from router.domain import CheckResult, CheckSpec
+from router.enums import Outcome
 from router.errors import VerifierUnavailable
 from router.verify.limits import MAX_TEXT_CHARS
 from router.verify.process import ADDRESS_SPACE_MIB, WorkerDied, WorkerProcess

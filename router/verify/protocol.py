@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from router.domain import Outcome
+from router.enums import Outcome
 
 MAX_RESULT_BYTES = 64 * 1024
 MAX_JOB_BYTES = 4 * 1024 * 1024

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from router.domain import MAX_SAMPLES, CheckClass, CheckSpec, OnFailure, VerificationSpec
+from router.domain import MAX_SAMPLES, CheckSpec, VerificationSpec
+from router.enums import CheckClass, OnFailure
 from router.errors import ConfigError, InvalidRequest, UnknownProfile
 from router.verify.check_type import CheckType
 from router.verify.limits import MAX_CHECKS, MAX_SPEC_BYTES, MAX_TIMEOUT_S, too_deep

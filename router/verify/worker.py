@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from router.domain import Outcome
+from router.enums import Outcome
 from router.verify.check_type import Judgement, undecided
 from router.verify.protocol import HEADER, MAX_JOB_BYTES, Job, Ready, Report, Task, frame
 from router.verify.registry import CHECK_TYPES

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.adapters.memory_cache import MemoryCache
 from gateway.adapters.redis_cache import RedisCache
-from router.domain import Status
+from router.enums import Status
 from router.ports import AnswerCache
 from tests.support.groups import answer
 from tests.support.redis_server import RedisServer

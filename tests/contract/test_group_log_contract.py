@@ -11,7 +11,7 @@ import pytest
 
 from gateway.adapters.segment_log import SegmentLog
 from router.errors import LogUnavailable, RecordError
-from router.group_log import read_groups
+from router.log.groups import read_groups
 from router.ports import GroupLog
 from router.settings import LogSection
 from tests.support.groups import group

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 import pytest_asyncio
 
-from router.domain import CheckResult, CheckSpec, Outcome
+from router.domain import CheckResult, CheckSpec
+from router.enums import Outcome
 from router.errors import VerifierUnavailable
 from router.ports import Verifier
 from router.verify.pool import WorkerPool

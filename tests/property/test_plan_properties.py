@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.domain import Stopped
+from router.enums import Stopped
 from router.plan import Plan, Tally, majority_confidence, next_wave, stop_reason
 
 

@@ -12,11 +12,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from router.canonical import answer_key
-from router.domain import CheckClass, CheckResult, CheckSpec, Outcome, TaskKind
+from router.domain import CheckResult, CheckSpec
+from router.enums import CheckClass, Outcome, TaskKind
 from router.extract import final_answer, last_number
+from router.quantity import parse_quantity
 from router.strict_json import NotJson, loads
 from router.verify.composite import compose
-from router.verify.quantity import parse_quantity
 from router.verify.registry import CHECK_TYPES
 
 Pairs = list[tuple[CheckSpec, CheckResult]]

@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.domain import Candidate, Outcome, Status, Stopped
+from router.domain import Candidate
+from router.enums import Outcome, Status, Stopped
 from router.vote import conclude, elect, tally_votes
 from tests.support.builders import candidate
 

@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from router.domain import (
-    Candidate,
-    CheckClass,
-    CheckResult,
-    CheckSpec,
-    Outcome,
-    Prompt,
-    Sample,
-    Sampling,
-    Verdict,
-    VerificationSpec,
-)
+from router.domain import Candidate, CheckResult, CheckSpec, Prompt, Sample, Sampling, Verdict, VerificationSpec
+from router.enums import CheckClass, Outcome
 
 PLAIN = Sampling(temperature=1.0, top_p=1.0, top_k=-1, min_p=0.0)
 

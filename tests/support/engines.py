@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,7 +21,7 @@ MODEL = "SmolLM2-135M-Instruct"
 VLLM_VERSION = "0.32.0"
 VLLM_CONTEXT = 2048
 START_TIMEOUT_S = 600.0  # vLLM imports for a minute, and longer from a cold disk
-_POLL_S = 0.5
+_POLL_S, _STOP_S = 0.5, 15.0
 _TAIL_CHARACTERS = 4000
 _RUNNING_GAUGE = "vllm:num_requests_running{"
 
@@ -51,7 +52,7 @@ class RunningEngine:
 
     def log_tail(self) -> str:
         """The end of its log."""
-        return self.log.read_text(errors="replace")[-_TAIL_CHARACTERS:]
+        return _tail(self.log)
 
 
 def cache_folder() -> Path:
@@ -70,8 +71,9 @@ def embedded_engine(log_dir: Path) -> Iterator[RunningEngine]:
     folder, port = _model_folder(), free_port()
     # One thread: on a shared machine the threads of a small model mostly wait for each other.
     command = [*_ENGINE, "--port", str(port), "--state-dir", str(state_dir()), "--threads", "1"]
-    with _started("embedded-engine", command, {}, log_dir) as child:
-        yield _ready(RunningEngine(EngineKind.EMBEDDED, f"http://127.0.0.1:{port}", folder, 8192, child.log), child)
+    url = f"http://127.0.0.1:{port}"
+    with _started("embedded-engine", command, {}, log_dir, url) as log:
+        yield RunningEngine(EngineKind.EMBEDDED, url, folder, 8192, log)
 
 
 @contextmanager
@@ -92,9 +94,9 @@ def vllm_engine(log_dir: Path) -> Iterator[RunningEngine]:
     command = [str(environment / "bin" / "python"), "-m", "vllm.entrypoints.openai.api_server"]
     command += [f"--{name}={value}" for name, value in options.items()] + ["--enforce-eager", "--enable-lora"]
     env = {"VLLM_CPU_KVCACHE_SPACE": "2", "HF_HUB_OFFLINE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
-    with _started("vllm", command, env, log_dir) as child:
-        url = f"http://127.0.0.1:{port}"
-        yield _ready(RunningEngine(EngineKind.VLLM, url, folder, VLLM_CONTEXT, child.log), child)
+    url = f"http://127.0.0.1:{port}"
+    with _started("vllm", command, env, log_dir, url) as log:
+        yield RunningEngine(EngineKind.VLLM, url, folder, VLLM_CONTEXT, log)
 
 
 _ENGINE = (sys.executable, "-m", "router", "engine")
@@ -106,24 +108,52 @@ def _model_folder() -> Path:
 
 
 @contextmanager
-def _started(name: str, command: Sequence[str], env: Mapping[str, str], log_dir: Path) -> Iterator[Child]:
-    """One child, stopped on the way out; it also ends when the test run is killed."""
+def _started(name: str, command: Sequence[str], env: Mapping[str, str], log_dir: Path, url: str) -> Iterator[Path]:
+    """One healthy engine, stopped on the way out; yields its log. Raises `ChildDied` when it does not come up."""
     with Children(log_dir) as children:
-        yield children.start(name, command, env)
+        child = children.start(name, command, env)
+        try:
+            with _terminated_as_interrupted():
+                _wait_until_healthy(url, child)
+            yield child.log
+        finally:
+            _stop_group(child.process)
 
 
-def _ready(engine: RunningEngine, child: Child) -> RunningEngine:
-    """The engine once it is healthy. Raises `ChildDied` with the end of its log."""
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """A SIGTERM unwinds the test run as Ctrl-C does: vLLM ignores the one it gets from us while it starts."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop_group(process: subprocess.Popen[bytes]) -> None:
+    """Ask the engine to end, then end whatever is left of it: vLLM's workers outlive a server that is killed."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait_until_healthy(url: str, child: Child) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         child.check()
         try:
-            _get(f"{engine.url}/health")
+            _get(f"{url}/health")
         except OSError:  # not listening yet
             time.sleep(_POLL_S)
         else:
-            return engine
-    raise AssertionError(f"no healthy engine after {START_TIMEOUT_S:.0f} s; the end of its log:\n{engine.log_tail()}")
+            return
+    raise AssertionError(f"no healthy engine after {START_TIMEOUT_S:.0f} s; the end of its log:\n{_tail(child.log)}")
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-_TAIL_CHARACTERS:]
 
 
 def _get(url: str) -> bytes:

@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from router.domain import CheckResult, CheckSpec, EngineInfo, Outcome
+from router.domain import CheckResult, CheckSpec, EngineInfo
+from router.enums import Outcome
 from router.errors import BackendError, LogUnavailable
 from router.ports import Draw
 from router.records import GroupRecord

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from router.group_log import read_groups
+from router.log.groups import read_groups
 from router.records import GroupRecord
 
 START_S, STOP_S = 30.0, 20.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from router.cache_key import key_of
-from router.domain import Outcome, Reason, Route, Sampling, Status, Stopped
+from router.domain import Sampling
+from router.enums import Outcome, Reason, Route, Status, Stopped
 from router.records import CachedAnswer, CheckRecord, GroupRecord, SampleRecord
 
 CHECK = CheckRecord(

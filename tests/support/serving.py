@@ -16,7 +16,8 @@ from gateway.metrics import Metrics
 from gateway.policies import PolicyDirectory
 from gateway.scorecard import Scorecard
 from gateway.service import AnswerService
-from router.domain import CheckSpec, Effort, VerificationSpec
+from router.domain import CheckSpec, VerificationSpec
+from router.enums import Effort
 from router.registry import PolicyRegistry
 from router.route import Router
 from router.settings import PriceSection

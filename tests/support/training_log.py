@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from router.domain import Route, Sampling, Stopped
-from router.group_log import claim_worker
+from router.domain import Sampling
+from router.enums import Route, Stopped
+from router.log.groups import claim_worker
+from router.log.segments import frame
+from router.log.writer import SegmentWriter
 from router.records import GroupRecord, SampleRecord, encode
-from router.segment_writer import SegmentWriter
-from router.segments import frame
 from tests.support.groups import group, sample
 
 PLAIN = Sampling(temperature=1.0, top_p=1.0, top_k=-1, min_p=0.0, max_tokens=64)

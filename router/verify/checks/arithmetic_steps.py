@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from router.domain import CheckClass, Outcome
+from router.enums import CheckClass, Outcome
 from router.errors import InvalidRequest
+from router.quantity import exact_number
 from router.verify.arithmetic import Equation, equations
 from router.verify.check_type import CheckType, Judgement
-from router.verify.quantity import exact_number
 
 
 class ArithmeticStepsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

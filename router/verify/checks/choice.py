@@ -7,7 +7,7 @@ import string
 import msgspec
 
 from router.canonical import choice_letter, fold, plain_words
-from router.domain import CheckClass
+from router.enums import CheckClass
 from router.errors import InvalidRequest
 from router.extract import final_answer
 from router.verify.check_type import PASSED, CheckType, Judgement, failed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from router.canonical import fold, plain_words
-from router.domain import CheckClass
+from router.enums import CheckClass
 from router.errors import InvalidRequest
 from router.extract import final_answer
 from router.verify.check_type import PASSED, CheckType, Judgement, failed

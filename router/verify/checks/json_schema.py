@@ -9,7 +9,7 @@ import jsonschema_rs
 import msgspec
 
 from router.canonical import answer_json
-from router.domain import CheckClass
+from router.enums import CheckClass
 from router.errors import InvalidRequest
 from router.strict_json import NotJson
 from router.verify.check_type import PASSED, CheckType, Judgement, failed, undecided

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import msgspec
 
-from router.domain import CheckClass
+from router.enums import CheckClass
 from router.errors import InvalidRequest
+from router.quantity import Quantity
 from router.verify.check_type import PASSED, CheckType, Judgement, failed, undecided
 from router.verify.checks.numeric import number_answer
 from router.verify.math_filter import NotAdmitted, NotRead
 from router.verify.math_text import Form, admit_math, number_form, plain_number
-from router.verify.quantity import Quantity
 
 
 class MathParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,11 +6,11 @@ from fractions import Fraction
 
 import msgspec
 
-from router.domain import CheckClass
+from router.enums import CheckClass
 from router.errors import InvalidRequest
 from router.extract import FinalAnswer, Missing, final_answer, last_number, stated_number
+from router.quantity import Quantity, canonical_unit, exact_number, parse_quantity
 from router.verify.check_type import PASSED, CheckType, Judgement, failed, undecided
-from router.verify.quantity import Quantity, canonical_unit, exact_number, parse_quantity
 
 
 class NumericParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from router.domain import CheckClass
+from router.enums import CheckClass
 from router.errors import InvalidRequest
 from router.verify.check_type import PASSED, CheckType, Judgement, failed
 from router.verify.linear_regex import LinearPattern, UnsupportedPattern

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from gateway.call import ChatCall, Tenant
-from router.domain import Effort, OnFailure, Purpose, Reason, Route, Sampling, Status, Stopped
+from router.domain import Sampling
+from router.enums import Effort, OnFailure, Purpose, Reason, Route, Status, Stopped
 from router.records import GroupRecord, decode_group, encode
 from tests.support.builders import check_spec, prompt
 from tests.support.fakes import ENGINE, Line

@@ -4,7 +4,8 @@ from typing import Any
 from gateway import render
 from gateway.answer import Answer
 from gateway.call import ChatCall
-from router.domain import Effort, OnFailure, Sampling
+from router.domain import Sampling
+from router.enums import Effort, OnFailure
 from router.settings import PriceSection
 from tests.support.builders import check_spec, prompt
 from tests.support.fakes import Line

@@ -13,9 +13,9 @@ import pytest
 
 from gateway.adapters.segment_log import SegmentLog
 from router.errors import ConfigError, LogUnavailable
-from router.forget import forget
-from router.group_log import read_groups, segments
-from router.segments import OPEN, SEALED
+from router.log.forget import forget
+from router.log.groups import read_groups, segments
+from router.log.segments import OPEN, SEALED
 from router.settings import LogSection
 from tests.support.groups import group
 

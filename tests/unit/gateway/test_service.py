@@ -5,17 +5,8 @@ import pytest
 
 from gateway.answer import Answer
 from gateway.call import ChatCall
-from router.domain import (
-    CheckClass,
-    Effort,
-    OnFailure,
-    Outcome,
-    Reason,
-    Route,
-    Status,
-    Stopped,
-    Tokens,
-)
+from router.domain import Tokens
+from router.enums import CheckClass, Effort, OnFailure, Outcome, Reason, Route, Status, Stopped
 from router.errors import (
     LogUnavailable,
     NotVerified,

@@ -5,14 +5,8 @@ import pytest
 
 from gateway.answer import Answer
 from gateway.call import ChatCall, Tenant
-from router.domain import (
-    Effort,
-    Purpose,
-    Route,
-    Sampling,
-    Status,
-    Tokens,
-)
+from router.domain import Sampling, Tokens
+from router.enums import Effort, Purpose, Route, Status
 from router.errors import (
     CacheUnavailable,
     ModelNotFound,

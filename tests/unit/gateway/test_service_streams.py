@@ -8,14 +8,8 @@ import pytest
 
 from gateway.answer import Answer
 from gateway.call import ChatCall
-from router.domain import (
-    Effort,
-    OnFailure,
-    Route,
-    Sampling,
-    Status,
-    Stopped,
-)
+from router.domain import Sampling
+from router.enums import Effort, OnFailure, Route, Status, Stopped
 from router.errors import (
     BackendProtocolError,
     BackendTimeout,

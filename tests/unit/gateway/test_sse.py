@@ -9,7 +9,7 @@ import pytest
 from gateway import sse
 from gateway.answer import Answer
 from gateway.call import ChatCall
-from router.domain import Effort, OnFailure
+from router.enums import Effort, OnFailure
 from router.errors import BackendUnavailable, ThinkTwiceError
 from tests.support.asgi import Exchange, request
 from tests.support.builders import check_spec

@@ -4,7 +4,8 @@ import pytest
 
 from gateway.call import ChatCall, Tenant
 from gateway.wire import parse_chat
-from router.domain import Effort, OnFailure, Purpose, Sampling
+from router.domain import Sampling
+from router.enums import Effort, OnFailure, Purpose
 from router.errors import InvalidRequest, UnknownProfile
 from router.settings import BackendSection, ProfileSection, Settings
 

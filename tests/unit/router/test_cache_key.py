@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.cache_key import cache_key, key_of
-from router.domain import CheckClass, CheckSpec, OnFailure, Prompt, Sampling, VerificationSpec
+from router.domain import CheckSpec, Prompt, Sampling, VerificationSpec
+from router.enums import CheckClass, OnFailure
 
 CHECK = CheckSpec(
     id="c0",

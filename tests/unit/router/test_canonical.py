@@ -5,7 +5,7 @@ import time
 import pytest
 
 from router.canonical import MAX_JSON_CHARS, answer_key
-from router.domain import TaskKind
+from router.enums import TaskKind
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@ import asyncio
 import pytest
 
 from router.decode import Decoded, Decoder, Task
-from router.domain import Outcome, Sampling, Stopped, TaskKind
+from router.domain import Sampling
+from router.enums import Outcome, Stopped, TaskKind
 from router.errors import BackendTimeout, BackendUnavailable, VerifierUnavailable
 from router.plan import Plan
 from tests.support.builders import PLAIN, check_spec, prompt, spec

@@ -2,7 +2,7 @@ from itertools import product
 
 import pytest
 
-from router.domain import Stopped
+from router.enums import Stopped
 from router.plan import Plan, Tally, majority_confidence, next_wave, stop_reason, vote_settled
 
 VOTE = Plan(minimum=1, maximum=5, oracle=False, quorum=0.9)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.domain import Purpose, Route, Sampling, Status, Stopped
+from router.domain import Sampling
+from router.enums import Purpose, Route, Status, Stopped
 from router.errors import RecordError
 from router.records import SCHEMA_VERSION, GroupRecord, decode_answer, decode_group, encode
 from tests.support.groups import answer, group, sample

@@ -1,7 +1,7 @@
 import pytest
 
 from router.difficulty import detect_task, difficulty
-from router.domain import CheckClass, Effort, Route, TaskKind
+from router.enums import CheckClass, Effort, Route, TaskKind
 from router.route import Router
 from tests.support.builders import check_spec, prompt, spec
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from router.domain import OnFailure
+from router.enums import OnFailure
 from router.errors import ConfigError
 from router.settings import ENV_PREFIX, Settings, load_settings
 from router.settings_docs import markdown

@@ -1,6 +1,6 @@
 import pytest
 
-from router.domain import Outcome, Reason, Status, Stopped
+from router.enums import Outcome, Reason, Status, Stopped
 from router.vote import conclude, elect, tally_votes
 from tests.support.builders import candidate
 

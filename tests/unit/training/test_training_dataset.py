@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from router.domain import Purpose, Stopped
+from router.enums import Purpose, Stopped
 from router.errors import ConfigError
+from router.log.segments import CORRUPT
+from router.log.tombstones import add_tombstone
 from router.records import GroupRecord
-from router.segments import CORRUPT
-from router.tombstones import add_tombstone
 from tests.support.training_log import FINGERPRINT, PROMPT, trained_group, trained_sample, write_log
 from training.dataset import Accepts, Dataset, read_dataset
 from training.rows import ModelLimits

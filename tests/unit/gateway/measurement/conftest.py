@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from gateway.served import Served
-from router.domain import CheckClass, CheckResult, Outcome, Reason, Route, Status, Stopped, Tokens, Verification
+from router.domain import CheckResult, Tokens, Verification
+from router.enums import CheckClass, Outcome, Reason, Route, Status, Stopped
 from router.records import CheckRecord, GroupRecord, SampleRecord
 
 

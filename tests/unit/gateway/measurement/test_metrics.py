@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.families import MAX_BUCKETS, Families
 from gateway.metrics import CacheResult, Metrics, markdown
 from gateway.served import Served
-from router.domain import EngineInfo, Purpose, Reason, Route, Status, Tokens
+from router.domain import EngineInfo, Tokens
+from router.enums import Purpose, Reason, Route, Status
 from router.records import GroupRecord
 
 _PAGE = Path(__file__).parents[4] / "docs" / "metrics.md"

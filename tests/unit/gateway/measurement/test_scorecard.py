@@ -10,7 +10,8 @@ import pytest
 from gateway.savings import Savings
 from gateway.scorecard import Scorecard
 from gateway.served import Served
-from router.domain import Outcome, Route, Status, Tokens
+from router.domain import Tokens
+from router.enums import Outcome, Route, Status
 from router.records import GroupRecord
 from router.stats import wilson
 

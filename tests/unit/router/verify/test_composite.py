@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from router.domain import CheckClass, CheckResult, CheckSpec, Outcome, Verdict
+from router.domain import CheckResult, CheckSpec, Verdict
+from router.enums import CheckClass, Outcome
 from router.verify.composite import compose
 
 

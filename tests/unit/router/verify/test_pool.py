@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from router.domain import CheckResult, CheckSpec, Outcome
+from router.domain import CheckResult, CheckSpec
+from router.enums import Outcome
 from router.errors import VerifierUnavailable
 from router.verify.limits import MAX_TEXT_CHARS
 from router.verify.pool import WorkerLimits, WorkerPool

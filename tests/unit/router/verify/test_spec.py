@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from router.domain import CheckClass, OnFailure, VerificationSpec
+from router.domain import VerificationSpec
+from router.enums import CheckClass, OnFailure
 from router.errors import ConfigError, InvalidRequest, UnknownProfile
 from router.settings import ProfileSection, SampleBounds
 from router.verify.registry import CHECK_TYPES

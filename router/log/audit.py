@@ -9,10 +9,10 @@ from hashlib import blake2b
 from pathlib import Path
 
 from router.errors import RecordError, SegmentCorrupt
-from router.group_log import is_live, segments
+from router.log.groups import is_live, segments
+from router.log.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, Damage, check_seal, payloads, scan
+from router.log.tombstones import Tombstones, load_tombstones
 from router.records import decode_group
-from router.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, Damage, check_seal, payloads, scan
-from router.tombstones import Tombstones, load_tombstones
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Writing, sealing, recovering and rewriting one segment (`router.segments`); a crash at any step loses nothing."""
+"""Writing, sealing, recovering and rewriting one segment (`router.log.segments`); a crash at any step loses nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from router.fs import fsync_dir, replacing
-from router.segments import (
+from router.log.segments import (
     CORRUPT,
     FORGOTTEN,
     HEADER_BYTES,

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from router.errors import RecordError
-from router.forget import forget
-from router.group_log import OnCorrupt, Position, Tally, claim_worker, read_groups, recover_abandoned, segments
+from router.log.forget import forget
+from router.log.groups import OnCorrupt, Position, Tally, claim_worker, read_groups, recover_abandoned, segments
+from router.log.segments import CORRUPT, OPEN, SEALED, frame, segment_path
+from router.log.tombstones import load_tombstones
+from router.log.writer import SegmentWriter
 from router.records import GroupRecord, encode
-from router.segment_writer import SegmentWriter
-from router.segments import CORRUPT, OPEN, SEALED, frame, segment_path
-from router.tombstones import load_tombstones
 from tests.support.crash import crash_at_every_step
 from tests.support.groups import group
 

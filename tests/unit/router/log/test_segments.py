@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import RecordError, SegmentCorrupt
-from router.records import MAX_RECORD_BYTES
-from router.segment_writer import SegmentWriter, quarantine, recover, rewrite
-from router.segments import (
+from router.log.segments import (
     CORRUPT,
     FORGOTTEN,
     OPEN,
@@ -23,6 +21,8 @@ from router.segments import (
     scan,
     segment_path,
 )
+from router.log.writer import SegmentWriter, quarantine, recover, rewrite
+from router.records import MAX_RECORD_BYTES
 from tests.support.crash import crash_at_every_step
 
 RECORDS = [b"P" + bytes([65 + i]) * (i * 3) for i in range(6)]

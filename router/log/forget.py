@@ -9,11 +9,11 @@ from pathlib import Path
 
 from router.errors import RecordError, SegmentCorrupt
 from router.fs import drop_leftovers, locked
-from router.group_log import recover_abandoned, segments, worker_dirs
+from router.log.groups import recover_abandoned, segments, worker_dirs
+from router.log.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, check_seal, payloads
+from router.log.tombstones import Tombstones, add_tombstone, load_tombstones
+from router.log.writer import rewrite
 from router.records import decode_group
-from router.segment_writer import rewrite
-from router.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, check_seal, payloads
-from router.tombstones import Tombstones, add_tombstone, load_tombstones
 
 
 @dataclass(frozen=True, slots=True)

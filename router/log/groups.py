@@ -13,10 +13,10 @@ from pathlib import Path
 
 from router.errors import RecordError, SegmentCorrupt
 from router.fs import drop_leftovers, fsync_dir, try_lock
+from router.log.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, check_seal, next_seq_after, payloads
+from router.log.tombstones import Tombstones, load_tombstones, sealing
+from router.log.writer import Recovered, quarantine, recover
 from router.records import GroupRecord, decode_group
-from router.segment_writer import Recovered, quarantine, recover
-from router.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, check_seal, next_seq_after, payloads
-from router.tombstones import Tombstones, load_tombstones, sealing
 
 _LOCK = "lock"
 
