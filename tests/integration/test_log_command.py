@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from router.cli import main
-from router.group_log import claim_worker, segments
+from router.log.groups import claim_worker, segments
+from router.log.segments import SEALED, frame
+from router.log.writer import SegmentWriter, quarantine
 from router.records import encode
 from router.registry import PolicyRegistry
-from router.segment_writer import SegmentWriter, quarantine
-from router.segments import SEALED, frame
 from tests.support.groups import group, sample
 
 

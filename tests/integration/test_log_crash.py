@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from gateway.adapters.segment_log import SegmentLog
-from router.group_log import read_groups, recover_abandoned, segments
-from router.log_audit import audit
-from router.segments import CORRUPT, OPEN
+from router.log.audit import audit
+from router.log.groups import read_groups, recover_abandoned, segments
+from router.log.segments import CORRUPT, OPEN
 from router.settings import LogSection
 from tests.support.groups import group
 

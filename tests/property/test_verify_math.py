@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from router.domain import Outcome
+from router.enums import Outcome
 from router.verify.registry import CHECK_TYPES
 
 MATH = CHECK_TYPES["math"]
