@@ -28,7 +28,7 @@ from tests.support.engines import MODEL, VLLM_VERSION, EngineKind, RunningEngine
 # sha256 of the token ids of the probe's conversation: one model, so one tokenizer and one chat template on each engine.
 FINGERPRINT = "4ddaa343e3bd3db87609c4df5e9704673255c2c7368302294cc6f80b4304d38a"
 END_TOKEN = 2
-# Largest difference seen between a float32 engine and the forward pass: see docs/vllm.md.
+# In nats, for engines that run in float32: docs/vllm.md has the difference that was measured.
 LOGPROB_BOUND = 1e-3
 PERSON = {
     "type": "object",
