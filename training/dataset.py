@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from router.enums import Purpose, Stopped
 from router.errors import ConfigError
@@ -56,6 +57,11 @@ class Counts:
     forgotten: int = 0
     damage: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)  # one line for each damaged segment
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, as JSON values."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True)

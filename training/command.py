@@ -1,0 +1,130 @@
+"""`thinktwice train`: turn the group log into a new policy. Nothing heavy is imported before it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from router.errors import ConfigError
+
+if TYPE_CHECKING:
+    from training.report import Report
+    from training.update import StepMetrics
+
+    Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_EXITS = (
+    "exit codes: 0 a policy was registered, or there was nothing to train on; 1 it failed, nothing changed; 2 usage"
+)
+
+
+def register(subparsers: Subparsers) -> None:
+    """Add the command `train`."""
+    summary = "train a new policy on the logged groups"
+    parser = subparsers.add_parser(
+        "train",
+        help=summary,
+        description=f"{summary.capitalize()}. It is registered, not promoted: serving stays as it is.",
+        epilog=_EXITS,
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (default: ./thinktwice.toml)")
+    parser.add_argument("--model", type=Path, help="folder of the base model (default: the only one in the state's)")
+    parser.add_argument("--log-dir", type=Path, help="directory of the group log (default: the configuration's)")
+    parser.add_argument("--state-dir", type=Path, help="directory of the policies (default: the configuration's)")
+    parser.add_argument("--max-groups", type=int, metavar="N", help="train on at most the N newest groups")
+    parser.add_argument("--learning-rate", "--lr", type=float, help="learning rate (default: 5e-5)")
+    parser.add_argument("--rank", type=int, help="rank of the LoRA adapter (default: 16)")
+    parser.add_argument("--epochs", type=int, help="passes over the data, 1 or 2 (default: 1)")
+    parser.add_argument("--seed", type=int, help="seed of the run (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train once and say what came of it. Raises `ThinkTwiceError`."""
+    # Before anything of Hugging Face is imported: it reads these once. Models come from this disk alone.
+    os.environ["HF_HUB_OFFLINE"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from router.settings import load_settings  # noqa: PLC0415  # quick `--help`
+    from training.config import train_config  # noqa: PLC0415
+
+    settings = load_settings(args.config)
+    flags = ("model", "max_groups", "learning_rate", "rank", "epochs", "seed")
+    config = train_config(**{name: getattr(args, name) for name in flags})
+    log_dir, state_dir = args.log_dir or settings.log.dir, args.state_dir or settings.state.dir
+    if not log_dir.is_dir():
+        raise ConfigError(f"there is no group log in {log_dir}: give its directory with --log-dir or [log] dir")
+    model = config.model or _only_model(state_dir)
+
+    from training.errors import TrainingError  # noqa: PLC0415  # torch and TRL take seconds
+    from training.run import Place, train  # noqa: PLC0415
+
+    place = Place(log_dir, state_dir, model, settings.backend.model, settings.heldout.share)
+    try:
+        with _progress() as advance:
+            report = train(place, config, advance)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot train: {error}: nothing was registered; run this again once it is cured"
+        ) from error
+    _print(args, report)
+    return 0
+
+
+def _only_model(state_dir: Path) -> Path:
+    found = sorted(path.parent for path in (state_dir / "models").glob("[!.]*/config.json"))
+    if len(found) != 1:
+        what = f"{len(found)} models are" if found else "no model is"
+        raise ConfigError(f"{what} in {state_dir / 'models'}: give the folder of the one that serves with --model")
+    return found[0]
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[StepMetrics], None]]:
+    """A bar on a terminal's stderr; yields what to call after each step."""
+    from rich.console import Console  # noqa: PLC0415  # quick `--help`
+    from rich.progress import Progress  # noqa: PLC0415
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("training", total=None)
+        yield lambda step: bar.update(task, completed=step.step, total=step.steps)
+
+
+def _print(args: argparse.Namespace, report: Report) -> None:
+    for problem in report.counts.problems:
+        print(problem, file=sys.stderr)
+    if args.json:
+        print(json.dumps(report.as_dict()))
+        return
+    counts = report.counts
+    lines: dict[str, Any] = {
+        "groups read": counts.groups_read,
+        "groups kept": counts.groups_kept,
+        "dropped groups": _listed(counts.dropped_groups),
+        "completions kept": counts.rows_kept,
+        "dropped completions": _listed(counts.dropped_rows),
+        "forgotten": counts.forgotten,
+    }
+    if report.steps:
+        last = report.steps[-1]
+        lines |= {
+            "steps": f"{last.step} of {last.steps}, ended: {report.ended}",
+            "last step": f"loss {last.loss:.4g}, KL {last.kl:.2g} nats a token, clipped {last.clip_fraction:.1%}",
+            "metrics": report.folder,
+        }
+    for name, value in lines.items():
+        print(f"{name:<22}{value}")
+    if report.policy is None:
+        print("nothing to train on: no policy was made")
+    else:
+        print(f"registered {report.policy}; it serves once it is promoted")
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{reason} {number}" for reason, number in sorted(counts.items())) or "-"

@@ -1,0 +1,57 @@
+"""How far the policy has moved from the one that was logged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.collate import Inputs
+
+_LOG_RATIO_BOUND = 20.0  # exp(20) is beyond every limit, and still finite
+
+
+def k3(log_ratio: Tensor) -> Tensor:
+    """Estimate of KL(logged || policy) in nats, a token: `x - 1 - log x`, x the ratio of policy to logged probability.
+
+    Never negative, 0 where they agree, and unbiased for tokens drawn from the logged policy (J. Schulman,
+    "Approximating KL Divergence", 2020).
+    """
+    bounded = log_ratio.clamp(-_LOG_RATIO_BOUND, _LOG_RATIO_BOUND)
+    return torch.expm1(bounded) - bounded
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Over the loss tokens of one optimizer step, before its update."""
+
+    tokens: int
+    kl: float  # mean k3, nats a token
+    clip_fraction: float  # share of tokens whose gradient the clip removed
+    ess: float  # effective sample size of the importance weights, as a share of the tokens
+
+
+class DriftMeter:
+    """Adds up micro-batches until `take`."""
+
+    def __init__(self, clip_low: float, clip_high: float) -> None:
+        self._low, self._high = clip_low, clip_high
+        self._sums = torch.zeros(5, dtype=torch.float64)
+
+    def add(self, logprobs: Tensor, inputs: Inputs) -> None:
+        """Count one micro-batch; `logprobs` [B, T] are the policy's of the completion tokens."""
+        mask = (inputs["completion_mask"] * inputs["tool_mask"]).bool()
+        log_ratio = (logprobs.detach().float() - inputs["old_per_token_logps"])[mask]
+        bounded = log_ratio.clamp(-_LOG_RATIO_BOUND, _LOG_RATIO_BOUND).double()
+        ratio, advantage = bounded.exp(), inputs["advantages"][mask]
+        clipped = ((ratio < self._low) & (advantage < 0)) | ((ratio > self._high) & (advantage > 0))
+        counts = (ratio.numel(), k3(bounded).sum(), clipped.sum(), ratio.sum(), ratio.square().sum())
+        self._sums += torch.tensor([float(each) for each in counts], dtype=torch.float64)
+
+    def take(self) -> Drift:
+        """What was counted since the last call."""
+        tokens, kl, clipped, ratio, square = self._sums.tolist()
+        self._sums.zero_()
+        n = max(tokens, 1.0)
+        return Drift(int(tokens), kl / n, clipped / n, ratio * ratio / (n * square) if square else 0.0)

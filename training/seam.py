@@ -1,0 +1,104 @@
+"""Logged batches through TRL's GRPO trainer: its loss, its loop, and nothing of its generation.
+
+TRL has no offline mode. Three methods are replaced, stable from TRL 1.10 to 1.16: where batches come from, what happens
+to one before the loss (nothing), and a look at the log-probabilities on their way into the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset  # type: ignore[import-untyped]
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, TrainerCallback
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from training.collate import Inputs
+from training.config import TrainConfig
+from training.drift import DriftMeter
+
+
+class OfflineGRPOTrainer(GRPOTrainer):
+    """`GRPOTrainer` over micro-batches made beforehand; `gradient_accumulation_steps` of them make one step."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        args: GRPOConfig,
+        batches: Sequence[Inputs],
+        meter: DriftMeter,
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> None:
+        super().__init__(
+            model=model,
+            reward_funcs=_no_reward,
+            args=args,
+            train_dataset=Dataset.from_dict({"prompt": [""]}),  # asked for, never read
+            processing_class=tokenizer,
+            callbacks=list(callbacks),
+        )
+        self.remove_callback(PrinterCallback)
+        self._batches, self._meter = list(batches), meter
+        self._inputs: Inputs = {}
+
+    def get_train_dataloader(self) -> DataLoader[Inputs]:
+        """The micro-batches as they are, in their order."""
+        return DataLoader(self._batches, batch_size=None)  # type: ignore[arg-type]  # a list is a map-style data set
+
+    def _prepare_inputs(self, generation_batch: Inputs) -> Inputs:
+        self._inputs = {name: each.to(self.accelerator.device) for name, each in generation_batch.items()}
+        return self._inputs
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Any, Any]:
+        logprobs, entropies, auxiliary = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        self._meter.add(logprobs, self._inputs)
+        return logprobs, entropies, auxiliary
+
+
+def _no_reward(**_: Any) -> list[float | None]:
+    raise AssertionError("rewards come from the log; TRL must not generate")
+
+
+def trl_arguments(config: TrainConfig, steps: int, micro_batches: int, scratch: Path) -> GRPOConfig:
+    """TRL's arguments for the objective `offline_clip`: `steps` optimizer steps of `micro_batches` each.
+
+    Clipped surrogate against the logged probabilities, mean over the tokens of the step (DAPO, arXiv 2503.14476), dual
+    clip, off-policy sequence mask (DeepSeek-V3.2, arXiv 2512.02556), no KL term, no division by a standard deviation.
+    """
+    return GRPOConfig(
+        output_dir=str(scratch),
+        max_steps=steps,
+        gradient_accumulation_steps=micro_batches,
+        steps_per_generation=micro_batches,
+        per_device_train_batch_size=2,  # only validated, as num_generations is
+        num_generations=2,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="constant",
+        optim="adamw_torch",
+        weight_decay=0.0,
+        max_grad_norm=config.max_grad_norm,
+        loss_type="dapo",
+        epsilon=1 - config.clip_low,
+        epsilon_high=config.clip_high - 1,
+        delta=config.dual_clip,
+        off_policy_mask_threshold=config.off_policy_nats,
+        beta=0.0,
+        temperature=1.0,
+        scale_rewards="none",
+        disable_dropout=True,
+        activation_checkpointing=config.activation_checkpointing,
+        bf16=False,
+        seed=config.seed,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+    )

@@ -1,0 +1,101 @@
+"""The optimizer steps of a run: one line of metrics each, ended early when the policy drifts too far from the log."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from training.batches import Step
+from training.collate import collate_steps
+from training.config import TrainConfig
+from training.drift import Drift, DriftMeter
+from training.errors import TrainingError
+from training.model import quiet_peft
+from training.seam import OfflineGRPOTrainer, trl_arguments
+
+
+class Ended(StrEnum):
+    """Why the last step was the last."""
+
+    DONE = "done"
+    KL = "kl"
+    CLIPPED = "clipped"
+
+
+@dataclass(frozen=True, slots=True)
+class StepMetrics:
+    """One optimizer step. All but the gradient norm's effect is measured before the step's update."""
+
+    step: int  # from 1
+    steps: int  # planned
+    rows: int
+    tokens: int  # loss tokens
+    loss: float
+    grad_norm: float  # before it is clipped
+    kl: float  # from the logged policy, mean k3 in nats a token
+    clip_fraction: float
+    ess: float  # effective sample size of the importance weights, as a share of the tokens
+    seconds: float
+
+
+def train_policy(
+    policy: Any, tokenizer: Any, steps: Sequence[Step], config: TrainConfig, report: Callable[[StepMetrics], None]
+) -> Ended:
+    """Take all `steps` (at least one) on `policy`, in place, unless it drifts beyond the configured limits.
+
+    Raises `TrainingError` when the loss is not finite; what `report` raises passes through.
+    """
+    meter = DriftMeter(config.clip_low, config.clip_high)
+    watch = _Watch(steps, config, meter, report)
+    with tempfile.TemporaryDirectory() as scratch, quiet_peft():
+        arguments = trl_arguments(config, len(steps), len(steps[0].micro_batches), Path(scratch))
+        OfflineGRPOTrainer(policy, tokenizer, arguments, collate_steps(steps), meter, [watch]).train()
+    return watch.ended
+
+
+class _Watch(TrainerCallback):
+    """Reads every step's numbers where the loop logs them."""
+
+    def __init__(
+        self, steps: Sequence[Step], config: TrainConfig, meter: DriftMeter, report: Callable[[StepMetrics], None]
+    ) -> None:
+        self._steps, self._config, self._meter, self._report = steps, config, meter, report
+        self._started = time.perf_counter()
+        self.ended = Ended.DONE
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Report the step that just ended, and end the run when it went too far."""
+        if "loss" not in logs:  # the summary at the end
+            return
+        drift, loss = self._meter.take(), float(logs["loss"])
+        if not math.isfinite(loss):
+            raise TrainingError(f"the loss of step {state.global_step} is not finite: lower the learning rate")
+        self._report(self._metrics(state.global_step, loss, float(logs["grad_norm"]), drift))
+        if drift.kl > self._config.stop_kl:
+            self.ended = Ended.KL
+        elif drift.clip_fraction > self._config.stop_clip_fraction:
+            self.ended = Ended.CLIPPED
+        control.should_training_stop |= self.ended is not Ended.DONE
+
+    def _metrics(self, step: int, loss: float, grad_norm: float, drift: Drift) -> StepMetrics:
+        started, self._started = self._started, time.perf_counter()
+        return StepMetrics(
+            step=step,
+            steps=len(self._steps),
+            rows=sum(map(len, self._steps[step - 1].micro_batches)),
+            tokens=drift.tokens,
+            loss=loss,
+            grad_norm=grad_norm,
+            kl=drift.kl,
+            clip_fraction=drift.clip_fraction,
+            ess=drift.ess,
+            seconds=self._started - started,
+        )
