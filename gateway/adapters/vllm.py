@@ -81,14 +81,17 @@ class VllmBackend:
     ) -> AsyncGenerator[Mapping[str, Any]]:
         """The JSON objects that one of the engine's POST routes streams, up to its `[DONE]`."""
         async with self.request("POST", path, body, timeout_s) as response:
-            async for data in _events(response):
-                if data == b"[DONE]":
-                    return
+            done = False
+            async for data in _events(response):  # read past the end, so that the connection can be used again
+                if done or data == b"[DONE]":
+                    done = True
+                    continue
                 chunk = _decode(data)
                 if "error" in chunk:
                     raise _rejected(response.status, chunk)
                 yield chunk
-        raise BackendProtocolError("the engine closed its stream before [DONE]")
+        if not done:
+            raise BackendProtocolError("the engine closed its stream before [DONE]")
 
     @asynccontextmanager
     async def request(
@@ -101,6 +104,8 @@ class VllmBackend:
                 if response.status >= 400:
                     raise _rejected(response.status, _decode(await response.read()))
                 yield response
+        except aiohttp.ConnectionTimeoutError as error:
+            raise BackendUnavailable(f"the engine at {self.url} accepts no connection") from error
         except TimeoutError as error:  # before the next clause: aiohttp's timeouts are of both families
             raise BackendTimeout(f"the engine at {self.url} did not answer within {timeout_s:.1f} s") from error
         except (aiohttp.ClientError, ConnectionError) as error:
@@ -134,7 +139,7 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """The data of each server-sent event. Reads by network chunk: one await for many events."""
     buffer = b""
     async for chunk in response.content.iter_any():
-        buffer += chunk.replace(b"\r\n", b"\n")
+        buffer = (buffer + chunk).replace(b"\r\n", b"\n")  # together: a chunk may end between the two
         *events, buffer = buffer.split(b"\n\n")
         for event in events:
             data = b"\n".join(line[5:].lstrip() for line in event.split(b"\n") if line.startswith(b"data:"))
@@ -162,7 +167,11 @@ def _rejected(status: int, body: dict[str, Any]) -> BackendError:
     """The engine's refusal, with its own status: an error event inside a stream carries it as `code`."""
     error = body.get("error")
     if not isinstance(error, dict):
-        return BackendProtocolError(f"the engine answered status {status} without an error object")
+        if not 400 <= status < 500:
+            return BackendProtocolError(f"the engine answered status {status} without an error object")
+        # A route the engine does not have is refused by its web framework, in a form of its own.
+        error = {"message": str(body.get("detail", "refused")), "type": "invalid_request_error", "code": status}
+        body = {"error": {**error, "param": None}}
     code = error.get("code")
     if status < 400:
         status = code if isinstance(code, int) and 400 <= code < 600 else 502

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.engine.default_model import SERVED_NAME, ensure_default_model
 from gateway.local.children import Children, free_port
 from gateway.redis_server import find_server
 from router.errors import ConfigError, ThinkTwiceError
@@ -74,23 +75,22 @@ def _engine(children: Children, settings: Settings, wanted: Wanted, say: Say) ->
         command = [*_thinktwice("engine"), "--port", str(port), "--state-dir", str(state)]
         command += ["--model", wanted.model] if wanted.model else []
     elif engine == "vllm":
-        command = _vllm(wanted.model or str(_default_model(state)), port)
+        command = _vllm(wanted.model or str(_default_model(state)), wanted.model or SERVED_NAME, port)
     else:
         raise ConfigError(f"engine {engine!r} is unknown: use embedded, vllm, or the URL of a running engine")
     children.start("engine", command, {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"})
-    say(f"engine    http://127.0.0.1:{port} ({engine}, {wanted.model or 'SmolLM2-135M-Instruct'})")
+    say(f"engine    http://127.0.0.1:{port} ({engine}, {wanted.model or SERVED_NAME})")
     return f"http://127.0.0.1:{port}"
 
 
-def _vllm(model: str, port: int) -> list[str]:
+def _vllm(model: str, name: str, port: int) -> list[str]:
     """vLLM's own server, with what training rows need."""
-    options = ["--host", "127.0.0.1", "--port", str(port), "--logprobs-mode", "processed_logprobs", "--enable-lora"]
-    return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model, *options]
+    options = ["--model", model, "--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)]
+    options += ["--logprobs-mode", "processed_logprobs", "--enable-lora"]
+    return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *options]
 
 
 def _default_model(state: Path) -> Path:
-    from gateway.engine.default_model import ensure_default_model  # noqa: PLC0415 - needs the extra `embedded`
-
     return ensure_default_model(state)
 
 
