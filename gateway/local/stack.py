@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.engine.default_model import SERVED_NAME, ensure_default_model
+from gateway.engine.errors import EngineSetupError
 from gateway.local.children import Children, free_port
 from gateway.redis_server import find_server
 from router.errors import ConfigError, ThinkTwiceError
@@ -91,7 +92,10 @@ def _vllm(model: str, name: str, port: int) -> list[str]:
 
 
 def _default_model(state: Path) -> Path:
-    return ensure_default_model(state)
+    try:
+        return ensure_default_model(state)
+    except EngineSetupError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _can_run_vllm() -> bool:
