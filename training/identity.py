@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 
 from router.errors import ConfigError
 from training.dataset import Group
@@ -34,7 +35,7 @@ def template_fingerprint(tokenizer: Any) -> str:
         text = tokenizer.apply_chat_template(
             [dict(message) for message in FINGERPRINT_MESSAGES], add_generation_prompt=True, tokenize=False
         )
-    except (ValueError, TypeError, KeyError) as error:
+    except (TemplateError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"the model's chat template cannot render the check conversation: {error}") from error
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     return sha256(",".join(map(str, ids)).encode()).hexdigest()
