@@ -159,13 +159,3 @@ def test_a_log_directory_that_is_a_file(tmp_path: Path, args: tuple[str, ...]) -
     (tmp_path / "log").write_text("")
     code, line = outcome(tmp_path, args=args)
     assert code == 2 and "set [log] dir to a writable directory" in line
-
-
-def test_a_redis_address_that_is_none_keeps_its_password_to_itself(tmp_path: Path) -> None:
-    code, line = outcome(tmp_path, env={"THINKTWICE_REDIS__URL": "http://user:hunter2@x"})
-    assert code == 2 and "[redis] url must look like" in line and "hunter2" not in line
-
-
-def test_a_port_that_another_gateway_has(gateway: GatewayProcess, tmp_path: Path) -> None:
-    code, line = outcome(tmp_path, port=gateway.port)
-    assert code == 2 and "choose another --port" in line

@@ -57,8 +57,8 @@ async def test_an_engine_that_comes_goes_and_comes_again(tmp_path: Path) -> None
                 with MockEngine(port=port):
                     assert (await until(gateway, "/readyz", 200))["ready"]
                     assert (await post(client, gateway, ask("hello")))[0] == 200
-                assert not (await until(gateway, "/readyz", 503))["ready"]
                 assert (await post(client, gateway, ask("hello", stream=True)))[0] == 503
+                assert not (await until(gateway, "/readyz", 503))["ready"]
             assert metric(text_of(f"{gateway.url}/metrics"), "thinktwice_engine_up") == 0
     assert len(gateway.groups()) == 2
 

@@ -32,7 +32,7 @@ def engine() -> Iterator[MockEngine]:
 @pytest.fixture
 async def app(tmp_path: Path, engine: MockEngine) -> AsyncIterator[Any]:
     async with VllmBackend(engine.url) as backend:
-        yield application(serving(tmp_path, "x"), engine=backend, max_body_bytes=4096, deadline_s=2.0)
+        yield application(serving(tmp_path, "x"), engine=backend, max_body_bytes=4096, deadline_s=1.0)
 
 
 async def test_a_completion(app: Any, engine: MockEngine) -> None:
