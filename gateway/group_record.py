@@ -35,7 +35,7 @@ def group_record(
     call, decoded, verification = prepared.call, concluded.decoded, concluded.verification
     winner = concluded.ballot.winner
     candidates = [_sample_record(prepared, engine, c.sample, c, c is winner) for c in decoded.candidates]
-    censored = [_sample_record(prepared, engine, sample, None, selected=False) for sample in decoded.censored]
+    unjudged = [_sample_record(prepared, engine, sample, None, selected=False) for sample in decoded.unjudged]
     return GroupRecord(
         group_id=prepared.group_id,
         created_at=time.time(),
@@ -68,7 +68,7 @@ def group_record(
         profile=verification.profile,
         score=verification.score,
         votes=verification.votes,
-        samples=tuple(sorted(candidates + censored, key=lambda record: record.index)),
+        samples=tuple(sorted(candidates + unjudged, key=lambda record: record.index)),
         failures=tuple(decoded.failures),
         prompt_tokens=decoded.tokens.prompt,
         completion_tokens=decoded.tokens.completion,

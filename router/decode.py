@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -44,7 +44,7 @@ class Decoded:
     """What decoding produced: judged candidates, samples cut short, failed draws, and what it all cost."""
 
     candidates: list[Candidate] = field(default_factory=list)
-    censored: list[Sample] = field(default_factory=list)
+    unjudged: list[Sample] = field(default_factory=list)  # cut short, or ended while the group was being stopped
     failures: list[str] = field(default_factory=list)
     tokens: Tokens = Tokens()
     prompt_token_ids: tuple[int, ...] | None = None
@@ -125,6 +125,7 @@ class Decoder:
             for running_draw in draws:
                 running_draw.cancel()
             await asyncio.gather(*draws, return_exceptions=True)
+            decoded.candidates += [late for late in _drained(ended) if isinstance(late, Candidate)]
             _account(decoded, folds)
         for finished in draws:
             if not finished.cancelled() and (bug := finished.exception()) is not None:
@@ -162,9 +163,15 @@ def _not_run(check: CheckSpec, why: str) -> CheckResult:
     return CheckResult(check.id, check.type, check.klass, Outcome.ERROR, None, 0.0, check.version, why)
 
 
+def _drained(queue: asyncio.Queue[Candidate | BackendError | None]) -> Iterator[Candidate | BackendError | None]:
+    while not queue.empty():
+        yield queue.get_nowait()
+
+
 def _account(decoded: Decoded, folds: Iterable[StreamFold]) -> None:
-    """Book what the calls of a wave cost, and keep the samples that were cut short."""
+    """Book what the calls of a wave cost, and keep every sample that was drawn and not judged."""
+    judged = {candidate.sample.index for candidate in decoded.candidates}
     for fold in folds:
         decoded.tokens += fold.tokens()
-        decoded.censored.extend(fold.cut_short())
+        decoded.unjudged.extend(sample for sample in fold.begun() if sample.index not in judged)
         decoded.prompt_token_ids = decoded.prompt_token_ids or fold.prompt_token_ids

@@ -96,12 +96,12 @@ class StreamFold:
         """Whether every choice was ended by the engine."""
         return all(choice.finish_reason is not None for choice in self._choices.values())
 
-    def cut_short(self) -> list[Sample]:
-        """The samples that had begun and were not ended."""
+    def begun(self) -> list[Sample]:
+        """Every sample that has begun; those the engine did not end have no `finish_reason`."""
         return [
             self._sample(index)
             for index, choice in self._choices.items()
-            if choice.finish_reason is None and (choice.token_ids or choice.message["content"])
+            if choice.finish_reason is not None or choice.token_ids or choice.message["content"]
         ]
 
     def tokens(self) -> Tokens:

@@ -37,9 +37,14 @@ def batches(client: Sampling, first_index: int, count: int) -> list[tuple[int, i
     calls = []
     for settings, group in groupby(indices, key=lambda index: client if index == 0 else later):
         members = list(group)
-        seed = None if settings.seed is None else settings.seed + members[0]
+        seed = None if settings.seed is None else _wrapped(settings.seed + members[0])
         calls.append((members[0], len(members), replace(settings, seed=seed)))
     return calls
+
+
+def _wrapped(seed: int) -> int:
+    """The seed in the 64-bit range that engines take."""
+    return (seed + 2**63) % 2**64 - 2**63
 
 
 def ineligible_reason(sample: Sample, prompt: Prompt, engine: EngineInfo) -> str | None:

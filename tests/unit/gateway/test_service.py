@@ -1,11 +1,12 @@
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from gateway.answer import Answer
 from gateway.call import ChatCall
-from router.domain import Tokens
+from router.domain import CheckResult, CheckSpec, Tokens
 from router.enums import CheckClass, Effort, OnFailure, Outcome, Reason, Route, Status, Stopped
 from router.errors import (
     LogUnavailable,
@@ -17,7 +18,7 @@ from router.errors import (
 from router.records import GroupRecord
 from router.settings import PriceSection
 from tests.support.builders import check_spec
-from tests.support.fakes import Line
+from tests.support.fakes import Line, TextVerifier
 from tests.support.serving import EASY, OPEN, Serving, call, serving
 
 RIGHT = check_spec("right")
@@ -214,3 +215,21 @@ async def test_every_answer_of_many_at_once_is_logged_exactly_once(tmp_path: Pat
     for record in gateway.log.records:
         assert [sample.index for sample in record.samples] == sorted({sample.index for sample in record.samples})
         assert sum(sample.selected for sample in record.samples) == 1
+
+
+class SlowToRefuse(TextVerifier):
+    """Takes long over what is wrong: the right answer is judged first, whichever ended first."""
+
+    async def verify(self, checks: Sequence[CheckSpec], text: str) -> tuple[CheckResult, ...]:
+        await asyncio.sleep(0.0 if "right" in text else 0.5)
+        return await super().verify(checks, text)
+
+
+async def test_a_sample_that_ended_and_was_not_judged_in_time_is_logged_too(tmp_path: Path) -> None:
+    gateway = serving(tmp_path, "wrong", Line("right", delay_s=0.05), verifier=SlowToRefuse())
+    answer = await ask(gateway, call(EASY, RIGHT, effort=Effort.HIGH))
+    assert answer.verification.status is Status.VERIFIED
+    unjudged, winner = only(gateway).samples
+    assert (unjudged.index, unjudged.censored, unjudged.reward, unjudged.checks) == (0, False, None, ())
+    assert unjudged.message["content"] == "wrong" and unjudged.label_source == "none"
+    assert (winner.index, winner.selected, winner.reward) == (1, True, 1.0)

@@ -25,7 +25,7 @@ async def test_the_first_pass_ends_the_group_and_cancels_the_losers() -> None:
     assert decoded.stopped is Stopped.DECISIVE
     assert [c.sample.text for c in decoded.candidates] == ["right"]
     assert backend.cancelled == 1
-    [censored] = decoded.censored
+    [censored] = decoded.unjudged
     assert (censored.index, censored.completed, censored.text) == (1, False, "sl")
     assert decoded.tokens.completion == len("right") + len("sl")
 
@@ -85,7 +85,7 @@ async def test_the_deadline_ends_the_group_with_what_there_is() -> None:
     decoded = await Decoder(backend, TextVerifier()).decode(task(check_spec(), deadline_s=0.3), ORACLE)
     assert decoded.stopped is Stopped.DEADLINE
     assert [c.sample.text for c in decoded.candidates] == ["wrong"]
-    assert [s.text for s in decoded.censored] == ["sl"]
+    assert [s.text for s in decoded.unjudged] == ["sl"]
 
 
 async def test_a_deadline_before_the_first_sample_is_a_timeout() -> None:

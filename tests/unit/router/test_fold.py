@@ -22,7 +22,7 @@ async def test_a_stream_and_a_completion_fold_to_the_same_samples() -> None:
 def test_a_cut_stream_keeps_what_had_begun_and_counts_its_tokens() -> None:
     fold = StreamFold(3, PLAIN, "base", 2)
     fold.feed({"prompt_token_ids": [1, 2], "choices": [{"index": 1, "delta": {"content": "ab"}, "token_ids": [8, 9]}]})
-    [cut] = fold.cut_short()
+    [cut] = fold.begun()
     assert (cut.index, cut.text, cut.completed, cut.token_ids) == (4, "ab", False, (8, 9))
     assert fold.tokens() == Tokens(2, 2)
     assert not fold.complete

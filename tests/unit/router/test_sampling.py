@@ -29,6 +29,11 @@ def test_a_seed_moves_on_with_the_sample() -> None:
     assert [(index, n, settings.seed) for index, n, settings in calls] == [(0, 1, 7), (1, 1, 8), (2, 3, 9)]
 
 
+def test_the_last_seed_is_followed_by_the_first() -> None:
+    [_, (_, _, settings)] = batches(Sampling(seed=2**63 - 1), 0, 2)
+    assert settings.seed == -(2**63)
+
+
 def test_a_plain_sample_may_train() -> None:
     assert ineligible_reason(sample(), prompt(), ENGINE) is None
 
