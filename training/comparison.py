@@ -1,0 +1,131 @@
+"""From trials to the report of an evaluation: counts, intervals, guards and the verdict. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from router.stats import NO_DATA, Estimate, Rate, bootstrap_mean, bootstrap_ratio, paired_difference, wilson
+from training.errors import TrainingError
+from training.evaluate import Arm, Plan, Trial
+from training.gate import POWER, Decision, Evidence, decide, e_value, mcnemar_p, minimum_detectable_effect
+from training.guards import error_guard, length_guard, truncation_guard
+from training.http_client import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class ArmSummary:
+    """One arm on the questions that both answered; errors are of all that were asked."""
+
+    policy: str
+    solved: Rate
+    tokens_per_answer: Estimate  # completion tokens of a sample
+    tokens_per_solved: Estimate  # all tokens of all samples
+    cost_per_solved_usd: Estimate  # no value while an answer has no price
+    truncated: Rate
+    errors: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The report. `both` and `neither` count the pairs that decide nothing."""
+
+    arms: Mapping[Arm, ArmSummary]
+    evidence: Evidence
+    both: int
+    neither: int
+    difference: Estimate  # solve rate, candidate minus champion
+    e_value: float
+    decision: Decision
+
+    def as_dict(self) -> dict[str, Any]:
+        """As one JSON object."""
+        evidence = self.evidence
+        discordant = evidence.n01 + evidence.n10
+        return {
+            "questions": evidence.asked,
+            "pairs": evidence.pairs,
+            "dropped": evidence.asked - evidence.pairs,
+            "both": self.both,
+            "neither": self.neither,
+            "n01": evidence.n01,
+            "n10": evidence.n10,
+            "discordant_share": discordant / evidence.pairs,
+            "p_value": evidence.p_value,
+            "alpha": evidence.alpha,
+            "difference": asdict(self.difference),
+            "mde": evidence.mde,
+            "power": POWER,
+            "e_value": self.e_value,
+            "arms": {arm.value: asdict(summary) for arm, summary in self.arms.items()},
+            "guards": [asdict(guard) | {"holds": guard.holds} for guard in evidence.guards],
+            "verdict": self.decision.verdict.value,
+            "why": self.decision.why,
+        }
+
+
+def compare(plan: Plan, served: Mapping[Arm, str], trials: Sequence[Trial], alpha: float) -> Comparison:
+    """The comparison of finished trials. Raises `TrainingError` when no question was answered by both arms."""
+    by_arm = {arm: {trial.line: trial for trial in trials if trial.arm is arm} for arm in Arm}
+    errors = {arm: Counter(trial.error for trial in by_arm[arm].values() if trial.error) for arm in Arm}
+    pairs = _pairs(plan, by_arm)
+    if not pairs:
+        found = ", ".join(f"{count} x {name}" for name, count in sum(errors.values(), Counter()).most_common())
+        raise TrainingError(f"no question was answered by both policies ({found}), so there is no verdict")
+    solved = [(candidate.solved is True, champion.solved is True) for candidate, champion in pairs]
+    outcomes = Counter(solved)
+    n01, n10 = outcomes[True, False], outcomes[False, True]
+    guards = (
+        length_guard([(candidate.length, champion.length) for candidate, champion in pairs], plan.seed),
+        truncation_guard([(candidate.truncated, champion.truncated) for candidate, champion in pairs]),
+        error_guard([_errors(by_arm, question.line) for question in plan.questions]),
+    )
+    evidence = Evidence(
+        asked=len(plan.questions),
+        pairs=len(pairs),
+        n01=n01,
+        n10=n10,
+        p_value=mcnemar_p(n01, n10),
+        mde=minimum_detectable_effect(len(pairs), (n01 + n10) / len(pairs), alpha),
+        alpha=alpha,
+        guards=guards,
+    )
+    return Comparison(
+        arms={
+            Arm.CANDIDATE: _summary(served[Arm.CANDIDATE], [pair[0] for pair in pairs], errors[Arm.CANDIDATE], plan),
+            Arm.CHAMPION: _summary(served[Arm.CHAMPION], [pair[1] for pair in pairs], errors[Arm.CHAMPION], plan),
+        },
+        evidence=evidence,
+        both=outcomes[True, True],
+        neither=outcomes[False, False],
+        difference=paired_difference(solved),
+        e_value=e_value(n01, n10),
+        decision=decide(evidence),
+    )
+
+
+def _pairs(plan: Plan, by_arm: Mapping[Arm, Mapping[int, Trial]]) -> list[tuple[Answer, Answer]]:
+    """The answers to the questions that both arms answered, in the order of the file."""
+    found = ((by_arm[Arm.CANDIDATE][each.line], by_arm[Arm.CHAMPION][each.line]) for each in plan.questions)
+    return [(ours.answer, theirs.answer) for ours, theirs in found if ours.answer and theirs.answer]
+
+
+def _errors(by_arm: Mapping[Arm, Mapping[int, Trial]], line: int) -> tuple[bool, bool]:
+    return by_arm[Arm.CANDIDATE][line].answer is None, by_arm[Arm.CHAMPION][line].answer is None
+
+
+def _summary(policy: str, answers: Sequence[Answer], errors: Mapping[str, int], plan: Plan) -> ArmSummary:
+    solved = [float(answer.solved is True) for answer in answers]
+    costs = [answer.cost_usd for answer in answers if answer.cost_usd is not None]
+    priced = len(costs) == len(answers)
+    return ArmSummary(
+        policy=policy,
+        solved=wilson(sum(answer.solved is True for answer in answers), len(answers)),
+        tokens_per_answer=bootstrap_mean([answer.length for answer in answers], seed=plan.seed),
+        tokens_per_solved=bootstrap_ratio([float(answer.tokens) for answer in answers], solved, seed=plan.seed),
+        cost_per_solved_usd=bootstrap_ratio(costs, solved, seed=plan.seed) if priced else NO_DATA,
+        truncated=wilson(sum(answer.truncated for answer in answers), len(answers)),
+        errors=dict(errors),
+    )
