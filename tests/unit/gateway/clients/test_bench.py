@@ -219,7 +219,7 @@ class TestFailures:
 
     def test_ctrl_c_prints_what_there_is(self, gateway: Any, data: Path, make_completion: Completion) -> None:
         def answer(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-            time.sleep(0.3 if len(gateway.requests) > 4 else 0)
+            time.sleep(2 if len(gateway.requests) > 4 else 0)  # 30 requests cannot end before the signal
             return 200, make_completion()
 
         gateway.answer = answer
