@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -29,3 +30,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         used = {engine for engine in item.funcargs.values() if isinstance(engine, RunningEngine)}
         report.sections.extend((f"end of {engine.log}", engine.log_tail()) for engine in used)
     return report
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C: a shell without job control starts background commands deaf to it, and what we start inherits it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
