@@ -27,7 +27,7 @@ class TrainConfig(Section):
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of the adapter's start and of the order of the groups.")
     max_groups: int | None = Field(None, ge=1, description="Train on at most this many groups, the newest.")
     completions_per_step: int = Field(64, ge=1, description="Completions of one optimizer step.")
-    micro_batch_tokens: int = Field(2048, ge=1, description="Padded tokens of one forward pass; bounds the memory.")
+    micro_batch_tokens: int = Field(512, ge=1, description="Padded tokens of one forward pass; bounds the memory.")
     activation_checkpointing: bool = Field(False, description="Recompute activations: a third slower, far less memory.")
     clip_low: float = Field(0.8, gt=0, lt=1, description="Ratio below which a bad token gets no further gradient.")
     clip_high: float = Field(1.28, gt=1, description="Ratio above which a good token gets no further gradient.")
