@@ -1,0 +1,129 @@
+"""`thinktwice train`: what it prints, its exit codes, and one line for everything that cannot be used."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from router.errors import ConfigError
+from tests.support.tiny_policy import tiny_model
+from tests.support.workshop import Workshop, workshop
+from training import command
+from training.config import TrainConfig
+from training.errors import TrainingError
+from training.run import train
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Workshop:
+    return workshop(tmp_path)
+
+
+def parse(*arguments: str | Path) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.register(parser.add_subparsers())
+    return parser.parse_args(["train", *map(str, arguments)])
+
+
+def arguments(shop: Workshop, *more: str) -> argparse.Namespace:
+    place = shop.place
+    model = () if "--model" in more else ("--model", place.model)
+    return parse("--log-dir", place.log_dir, "--state-dir", place.state_dir, *model, *more)
+
+
+SCRIPT = """
+import argparse, sys
+from training import command
+parser = argparse.ArgumentParser()
+command.register(parser.add_subparsers())
+args = parser.parse_args(["train", *sys.argv[1:]])
+sys.exit(args.run(args))
+"""
+
+
+def test_the_command_trains_in_a_process_of_its_own_and_prints_one_object(shop: Workshop, tmp_path: Path) -> None:
+    shop.log(tiny_model(), 4)
+    here = train(shop.place, TrainConfig(rank=4, learning_rate=1e-3, max_groups=3), lambda _: None)
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "models").mkdir(parents=True)
+    (elsewhere / "models" / "tiny").symlink_to(shop.place.model)
+    given = ["--log-dir", shop.place.log_dir, "--state-dir", elsewhere, "--rank", "4", "--lr", "1e-3"]
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *map(str, given), "--max-groups", "3", "--json"],
+        env=os.environ | {"PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["policy"] == here.policy
+    assert found["counts"]["dropped_groups"] == {"over_limit": 1}
+
+
+def test_the_command_says_what_it_did(shop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.log(tiny_model(), 4)
+    args = arguments(shop, "--rank", "4")
+    assert args.run(args) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "groups kept           4" in out
+    assert out.splitlines()[-1].startswith("registered policy-1-")
+    (shop.place.log_dir / "w0" / "00000000000000000000.sealed").unlink()
+    args = arguments(shop, "--rank", "4")
+    assert args.run(args) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "nothing to train on: no policy was made"
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (["--rank", "0"], "--rank"),
+        (["--epochs", "3"], "--epochs"),
+        (["--lr", "nan"], "--learning-rate"),
+        (["--seed", "-1"], "--seed"),
+        (["--max-groups", "0"], "--max-groups"),
+        (["--model", "/nowhere"], "/nowhere holds no model"),
+        (["--config", "/nowhere.toml"], "does not exist"),
+    ],
+)
+def test_a_flag_that_cannot_be_used_is_named(shop: Workshop, more: list[str], reason: str) -> None:
+    shop.place.log_dir.mkdir()
+    args = arguments(shop, *more)
+    with pytest.raises(ConfigError, match=reason) as found:
+        args.run(args)
+    assert "\n" not in str(found.value)
+
+
+def test_a_missing_log_and_a_missing_or_doubtful_model_are_named(shop: Workshop, tmp_path: Path) -> None:
+    args = parse("--log-dir", shop.place.log_dir, "--state-dir", shop.place.state_dir)
+    with pytest.raises(ConfigError, match="there is no group log in"):
+        args.run(args)
+    shop.place.log_dir.mkdir()
+    with pytest.raises(ConfigError, match="no model is in"):
+        args.run(args)
+    for name in ("a", "b"):
+        (shop.place.state_dir / "models" / name).mkdir(parents=True)
+        (shop.place.state_dir / "models" / name / "config.json").touch()
+    with pytest.raises(ConfigError, match="2 models are in"):
+        args.run(args)
+
+
+def test_layers_that_the_model_lacks_are_a_configuration_error(shop: Workshop) -> None:
+    shop.log(tiny_model(), 2)
+    with pytest.raises(ConfigError, match=r"cannot load .* with its adapter"):
+        shop.train(lora_targets=("nowhere",))
+
+
+def test_a_disk_that_refuses_is_one_line_and_changes_nothing(shop: Workshop) -> None:
+    shop.log(tiny_model(), 2)
+    shop.place.state_dir.mkdir()
+    (shop.place.state_dir / "training").write_text("a file where the run's folder should be")
+    args = arguments(shop)
+    with pytest.raises(TrainingError, match=r"cannot train: .*nothing was registered") as found:
+        args.run(args)
+    assert "\n" not in str(found.value)
+    assert shop.registry.policies() == ()
