@@ -203,7 +203,8 @@ async def test_an_error_in_the_middle_of_a_stream(client: AsyncOpenAI, text: str
     with pytest.raises(openai.APIError):
         async for chunk in stream:
             seen += "".join(choice.delta.content or "" for choice in chunk.choices)
-    assert seen == "half a"
+    # A connection that breaks may take with it what had arrived and was not read yet; an error event cannot.
+    assert seen == "half a" or (text == "cut off" and seen == "")
 
 
 async def test_models_completions_and_embeddings(client: AsyncOpenAI) -> None:
