@@ -28,7 +28,7 @@ class TrainConfig(Section):
     max_groups: int | None = Field(None, ge=1, description="Train on at most this many groups, the newest.")
     completions_per_step: int = Field(64, ge=1, description="Completions of one optimizer step.")
     micro_batch_tokens: int = Field(512, ge=1, description="Padded tokens of one forward pass; bounds the memory.")
-    activation_checkpointing: bool = Field(False, description="Recompute activations: a third slower, far less memory.")
+    activation_checkpointing: bool = Field(False, description="Recompute activations: slower, far less memory.")
     clip_low: float = Field(0.8, gt=0, lt=1, description="Ratio below which a bad token gets no further gradient.")
     clip_high: float = Field(1.28, gt=1, description="Ratio above which a good token gets no further gradient.")
     dual_clip: float = Field(4.0, gt=1, description="Ratio above which a bad token gets no further gradient.")

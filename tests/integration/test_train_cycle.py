@@ -152,3 +152,11 @@ def test_a_training_step_moves_the_adapter_alone(shop: Workshop) -> None:
         assert torch.equal(logprobs_of(trained, row), logprobs_of(base, row))
     merged = shop.policy(shop.registry.policies()[0].name).merge_and_unload()
     assert torch.allclose(logprobs_of(merged, row), logprobs_of(trained, row), atol=1e-5)
+
+
+def test_activation_checkpointing_changes_nothing_but_the_memory(shop: Workshop) -> None:
+    shop.log(tiny_model(), 4)
+    plain, lean = shop.train(), shop.train(activation_checkpointing=True)
+    trained = [logprobs(shop.policy(report.policy), GOOD) for report in (plain, lean)]
+    assert trained[0] != logprobs(tiny_model(), GOOD)
+    assert trained[1] == pytest.approx(trained[0], abs=1e-4)
