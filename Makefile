@@ -46,7 +46,7 @@ test-vllm: install-dev
 	$(BIN)/python -m pytest -m vllm --timeout 900 tests/contract tests/integration
 
 bench: install-dev
-	$(BIN)/python tests/bench/engine_batching.py
+	$(BIN)/python tests/bench/engine_batching.py --model "$$($(BIN)/thinktwice engine --convert-only)"
 
 docs: install-dev
 	$(BIN)/python -m router.cli_docs > docs/cli.md

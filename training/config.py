@@ -1,4 +1,4 @@
-"""Settings of one training run: the `[training]` table of `thinktwice.toml`, overridden by the command line."""
+"""Settings of one training run: these defaults, overridden by the command line."""
 
 from __future__ import annotations
 
