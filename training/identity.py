@@ -5,25 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import torch
 from jinja2 import TemplateError
 
 from router.errors import ConfigError
+from router.fingerprint import FINGERPRINT_MESSAGES, fingerprint
 from training.dataset import Group
 from training.drift import k3
 from training.rows import Row
 
 ROWS_PER_SOURCE = 8
-# The conversation whose token ids the gateway's probe logs a digest of, as `template_fingerprint`.
-FINGERPRINT_MESSAGES = (
-    {"role": "system", "content": "You are a careful assistant."},
-    {"role": "user", "content": "Say: naïve café, 3.14 × 2 = 6.28 ✓"},
-    {"role": "assistant", "content": "naïve café, 3.14 × 2 = 6.28 ✓"},
-    {"role": "user", "content": "Again?"},
-)
 
 
 def template_fingerprint(tokenizer: Any) -> str:
@@ -38,7 +31,7 @@ def template_fingerprint(tokenizer: Any) -> str:
     except (TemplateError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"the model's chat template cannot render the check conversation: {error}") from error
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return sha256(",".join(map(str, ids)).encode()).hexdigest()
+    return fingerprint(ids)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Any, Protocol
 
 from router.domain import EngineInfo
 from router.errors import BackendError
+from router.fingerprint import FINGERPRINT_MESSAGES, fingerprint
 
 PROBE_TIMEOUT_S = 60.0
-# A fixed conversation: the digest of its token ids tells tokenizer and chat template apart, without their files.
-FINGERPRINT_MESSAGES = (
-    {"role": "system", "content": "You are a careful assistant."},
-    {"role": "user", "content": "Say: naïve café, 3.14 × 2 = 6.28 ✓"},
-    {"role": "assistant", "content": "naïve café, 3.14 × 2 = 6.28 ✓"},
-    {"role": "user", "content": "Again?"},
-)
 _GAP_TOLERANCE = 0.02  # relative; bfloat16 logits keep about three digits
 
 
@@ -69,7 +62,7 @@ async def probe_engine(engine: Engine) -> EngineInfo:
         logprobs_mode=mode,
         max_model_len=base.get("max_model_len"),
         missing=tuple(fault for fault, found in faults.items() if found),
-        template_fingerprint=_fingerprint(warm.get("prompt_token_ids")),
+        template_fingerprint=fingerprint(prompt_ids) if (prompt_ids := warm.get("prompt_token_ids")) else None,
     )
 
 
@@ -123,7 +116,3 @@ def _logprobs_mode(warm: Mapping[str, float], hot: Mapping[str, float]) -> str:
     if abs(after - before / 2) <= _GAP_TOLERANCE * before:
         return "processed_logprobs"
     return "raw_logprobs" if abs(after - before) <= _GAP_TOLERANCE * before else "unknown"
-
-
-def _fingerprint(token_ids: Any) -> str | None:
-    return sha256(",".join(map(str, token_ids)).encode()).hexdigest() if token_ids else None
