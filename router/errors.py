@@ -20,6 +20,7 @@
   x RecordError                     a group record or segment that cannot be read or written
     + SegmentCorrupt
   x RegistryError                   a policy that does not exist, or exists already
+  x TrainingError                   a training run or an evaluation cannot go on
 
 A new error is added here and, if it can reach a client, in `gateway.http_errors`; a test walks this tree.
 """
@@ -125,3 +126,7 @@ class SegmentCorrupt(RecordError):
 
 class RegistryError(ThinkTwiceError):
     """The policy registry cannot do what was asked."""
+
+
+class TrainingError(ThinkTwiceError):
+    """A training run or an evaluation cannot go on; nothing came of it."""

@@ -25,6 +25,7 @@ from router.errors import ConfigError
 
 ENV_PREFIX = "THINKTWICE_"
 DEFAULT_FILE = Path("thinktwice.toml")
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 class Section(BaseModel):
@@ -138,6 +139,33 @@ class TenantSection(Section):
     train_consent: bool = Field(False, description="Whether this tenant's groups may train a policy.")
 
 
+class TrainingSection(Section):
+    """How a policy is trained. Ratios are of the trained policy's probability of a token to the logged one."""
+
+    model: Path | None = Field(None, description="Folder of the base model; by default the only one in `models`.")
+    learning_rate: float = Field(5e-5, gt=0, le=1e-2, description="Constant learning rate of AdamW.")
+    rank: int = Field(16, ge=1, le=512, description="Rank of the LoRA adapter; vLLM's `--max-lora-rank` bounds it.")
+    lora_targets: tuple[str, ...] = Field(LORA_TARGETS, min_length=1, description="Linear layers that are adapted.")
+    epochs: int = Field(1, ge=1, le=2, description="Passes over the data; every pass moves further from the log.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of the adapter's start and of the order of the groups.")
+    max_groups: int | None = Field(None, ge=1, description="Train on at most this many groups, the newest.")
+    completions_per_step: int = Field(64, ge=1, description="Completions of one optimizer step.")
+    micro_batch_tokens: int = Field(512, ge=1, description="Padded tokens of one forward pass; bounds the memory.")
+    activation_checkpointing: bool = Field(False, description="Recompute activations: slower, far less memory.")
+    clip_low: float = Field(0.8, gt=0, lt=1, description="Ratio below which a bad token gets no further gradient.")
+    clip_high: float = Field(1.28, gt=1, description="Ratio above which a good token gets no further gradient.")
+    dual_clip: float = Field(4.0, gt=1, description="Ratio above which a bad token gets no further gradient.")
+    off_policy_nats: float = Field(
+        0.5, gt=0, description="Bad completions whose mean log-probability fell by more than this are left out."
+    )
+    max_grad_norm: float = Field(1.0, gt=0, description="Norm to which the gradient is clipped.")
+    stop_kl: float = Field(0.05, gt=0, description="Mean KL from the log, in nats a token, that ends the run.")
+    stop_clip_fraction: float = Field(0.3, gt=0, le=1, description="Share of clipped tokens that ends the run.")
+    identity_kl: float = Field(
+        0.01, gt=0, description="Mean KL, in nats a token, from which logged rows are not of the policy they name."
+    )
+
+
 class Settings(BaseSettings):
     """The whole configuration."""
 
@@ -157,6 +185,7 @@ class Settings(BaseSettings):
     router: RouterSection = RouterSection()
     heldout: HeldoutSection = HeldoutSection()
     verify: VerifySection = VerifySection()
+    training: TrainingSection = TrainingSection()
     profiles: dict[str, ProfileSection] = {}
     prices: dict[str, PriceSection] = {}
     tenants: dict[str, TenantSection] = {}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
 
+from router.settings import TrainingSection
 from training.advantage import WeightedRow
-from training.config import TrainConfig
 
 MicroBatch: TypeAlias = tuple[WeightedRow, ...]
 
@@ -26,7 +26,7 @@ class Step:
         return sum(each.row.actions for batch in self.micro_batches for each in batch)
 
 
-def plan_steps(groups: Sequence[Sequence[WeightedRow]], config: TrainConfig) -> list[Step]:
+def plan_steps(groups: Sequence[Sequence[WeightedRow]], config: TrainingSection) -> list[Step]:
     """All optimizer steps of the run, in order; every step has the same number of micro-batches.
 
     Groups are shuffled by the seed for each epoch; steps differ by one row at most and hold at least

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from router.errors import ConfigError
+from router.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
     from training.report import Report
@@ -52,29 +52,38 @@ def run(args: argparse.Namespace) -> int:
     os.environ["HF_HUB_OFFLINE"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from router.settings import load_settings  # noqa: PLC0415  # quick `--help`
-    from training.config import train_config  # noqa: PLC0415
 
-    settings = load_settings(args.config)
-    flags = ("model", "max_groups", "learning_rate", "rank", "epochs", "seed")
-    config = train_config(**{name: getattr(args, name) for name in flags})
-    log_dir, state_dir = args.log_dir or settings.log.dir, args.state_dir or settings.state.dir
+    settings = load_settings(args.config, _overrides(args))
+    log_dir, state_dir = settings.log.dir, settings.state.dir
     if not log_dir.is_dir():
         raise ConfigError(f"there is no group log in {log_dir}: give its directory with --log-dir or [log] dir")
-    model = config.model or _only_model(state_dir)
+    model = settings.training.model or _only_model(state_dir)
 
-    from training.errors import TrainingError  # noqa: PLC0415  # torch and TRL take seconds
-    from training.run import Place, train  # noqa: PLC0415
+    from training.run import Place, train  # noqa: PLC0415  # torch and TRL take seconds
 
     place = Place(log_dir, state_dir, model, settings.backend.model, settings.heldout.share)
     try:
         with _progress() as advance:
-            report = train(place, config, advance)
+            report = train(place, settings.training, advance)
     except OSError as error:
         raise TrainingError(
             f"cannot train: {error}: nothing was registered; run this again once it is cured"
         ) from error
     _print(args, report)
     return 0
+
+
+def _overrides(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The flags that were given, as keys of the configuration."""
+    flags = ("model", "max_groups", "learning_rate", "rank", "epochs", "seed")
+    given = {
+        "log": {"dir": args.log_dir},
+        "state": {"dir": args.state_dir},
+        "training": {name: getattr(args, name) for name in flags},
+    }
+    return {
+        section: {name: value for name, value in keys.items() if value is not None} for section, keys in given.items()
+    }
 
 
 def _only_model(state_dir: Path) -> Path:

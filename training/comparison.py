@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from router.errors import TrainingError
 from router.stats import NO_DATA, Estimate, Rate, bootstrap_mean, bootstrap_ratio, paired_difference, wilson
-from training.errors import TrainingError
 from training.evaluate import Arm, Plan, Trial
 from training.gate import POWER, Decision, Evidence, decide, e_value, mcnemar_p, minimum_detectable_effect
 from training.guards import error_guard, length_guard, truncation_guard

@@ -12,7 +12,7 @@ from typing import Any
 
 import openai
 
-from training.errors import TrainingError
+from router.errors import TrainingError
 from training.http_client import Answer, NoAnswer, ask, connect, served_names
 from training.questions import Question
 

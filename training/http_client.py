@@ -11,8 +11,7 @@ import msgspec
 import openai
 
 from router.enums import Reason, Status
-from router.errors import ConfigError
-from training.errors import TrainingError
+from router.errors import ConfigError, TrainingError
 
 TIMEOUT_S = 600.0
 _HOPELESS = (401, 403, 404)  # the next request would end the same way

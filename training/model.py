@@ -15,9 +15,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 from transformers.utils import logging as transformers_logging
 
-from router.errors import ConfigError
-from training.config import TrainConfig
-from training.errors import TrainingError
+from router.errors import ConfigError, TrainingError
+from router.settings import TrainingSection
 from training.rows import ModelLimits
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -48,7 +47,7 @@ def open_base_model(folder: Path) -> BaseModel:
     return BaseModel(folder, tokenizer, ModelLimits(int(config.vocab_size), int(longest)))
 
 
-def load_policy(base: BaseModel, parent: Path | None, config: TrainConfig) -> PeftModel:
+def load_policy(base: BaseModel, parent: Path | None, config: TrainingSection) -> PeftModel:
     """The policy to train: the base model with the adapter in `parent`, or with a new one that changes nothing yet.
 
     float32 on a CPU; on a GPU the base weights are bfloat16 and the adapter float32. Raises `ConfigError` when the
@@ -62,7 +61,7 @@ def load_policy(base: BaseModel, parent: Path | None, config: TrainConfig) -> Pe
         raise ConfigError(f"cannot load {base.folder} with its adapter: {_line(error)}") from error
 
 
-def _load(base: BaseModel, parent: Path | None, config: TrainConfig, dtype: torch.dtype) -> PeftModel:
+def _load(base: BaseModel, parent: Path | None, config: TrainingSection, dtype: torch.dtype) -> PeftModel:
     with quiet_peft():
         network = AutoModelForCausalLM.from_pretrained(base.folder, dtype=dtype)
         if parent is not None:

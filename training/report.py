@@ -9,9 +9,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from training.config import OBJECTIVE, TrainConfig
+from router.settings import TrainingSection
 from training.dataset import Counts, Group
 from training.identity import Identity
+from training.recipe import OBJECTIVE, recipe, recipe_sha256
 from training.update import Ended, StepMetrics
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl")
@@ -41,15 +42,15 @@ class Report:
         }
 
 
-def manifest(report: Report, groups: Sequence[Group], config: TrainConfig) -> dict[str, Any]:
+def manifest(report: Report, groups: Sequence[Group], config: TrainingSection) -> dict[str, Any]:
     """What the registry keeps beside the adapter: where it came from, and how to make it again."""
     return {
         "kind": "lora",
         "base_model": report.base_model,
         "parent": report.parent,
         "objective": OBJECTIVE,
-        "config": config.model_dump(mode="json", exclude={"model"}),
-        "config_sha256": config.sha256,
+        "config": recipe(config),
+        "config_sha256": recipe_sha256(config),
         "data": {
             "groups": len(groups),
             "rows": report.counts.rows_kept,

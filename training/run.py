@@ -9,15 +9,16 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from router.errors import TrainingError
 from router.fs import append_durably, write_durably
 from router.registry import Policy, PolicyRegistry
+from router.settings import TrainingSection
 from training.advantage import weigh
 from training.batches import plan_steps
-from training.config import TrainConfig
 from training.dataset import Accepts, Dataset, Group, read_dataset
-from training.errors import TrainingError
 from training.identity import check_identity, template_fingerprint
 from training.model import BaseModel, load_policy, open_base_model, save_adapter
+from training.recipe import recipe_sha256
 from training.report import Report, manifest
 from training.update import StepMetrics, train_policy
 
@@ -35,7 +36,7 @@ class Place:
     heldout_share: float = 0.0
 
 
-def train(place: Place, config: TrainConfig, watch: Callable[[StepMetrics], None]) -> Report:
+def train(place: Place, config: TrainingSection, watch: Callable[[StepMetrics], None]) -> Report:
     """Train a successor of the champion on the log and register it; `watch` is called after every step.
 
     Raises `ConfigError` for a model or a log that cannot be used, `TrainingError` when no logged row is of the policy
@@ -68,7 +69,7 @@ def train(place: Place, config: TrainConfig, watch: Callable[[StepMetrics], None
     return report
 
 
-def _read(place: Place, config: TrainConfig, base: BaseModel, parent: Policy | None) -> Dataset:
+def _read(place: Place, config: TrainingSection, base: BaseModel, parent: Policy | None) -> Dataset:
     accepts = Accepts(
         champion=parent.name if parent else None,
         base_model=place.base_model or (parent.manifest.get("base_model") if parent else None),
@@ -98,8 +99,8 @@ def _of_this_policy(dataset: Dataset, report: Report, limit: float) -> list[Grou
     return groups
 
 
-def _run_folder(state_dir: Path, config: TrainConfig) -> Path:
+def _run_folder(state_dir: Path, config: TrainingSection) -> Path:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    folder = state_dir / "training" / f"{stamp}-{config.sha256[:8]}"
+    folder = state_dir / "training" / f"{stamp}-{recipe_sha256(config)[:8]}"
     folder.mkdir(parents=True)
     return folder

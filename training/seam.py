@@ -17,8 +17,8 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from router.settings import TrainingSection
 from training.collate import Inputs
-from training.config import TrainConfig
 from training.drift import DriftMeter
 
 
@@ -64,7 +64,7 @@ def _no_reward(**_: Any) -> list[float | None]:
     raise AssertionError("rewards come from the log; TRL must not generate")
 
 
-def trl_arguments(config: TrainConfig, steps: int, micro_batches: int, scratch: Path) -> GRPOConfig:
+def trl_arguments(config: TrainingSection, steps: int, micro_batches: int, scratch: Path) -> GRPOConfig:
     """TRL's arguments for the objective `offline_clip`: `steps` optimizer steps of `micro_batches` each.
 
     Clipped surrogate against the logged probabilities, mean over the tokens of the step (DAPO, arXiv 2503.14476), dual

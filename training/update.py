@@ -13,11 +13,11 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from router.errors import TrainingError
+from router.settings import TrainingSection
 from training.batches import Step
 from training.collate import collate_steps
-from training.config import TrainConfig
 from training.drift import Drift, DriftMeter
-from training.errors import TrainingError
 from training.model import quiet_peft
 from training.seam import OfflineGRPOTrainer, trl_arguments
 
@@ -47,7 +47,7 @@ class StepMetrics:
 
 
 def train_policy(
-    policy: Any, tokenizer: Any, steps: Sequence[Step], config: TrainConfig, report: Callable[[StepMetrics], None]
+    policy: Any, tokenizer: Any, steps: Sequence[Step], config: TrainingSection, report: Callable[[StepMetrics], None]
 ) -> Ended:
     """Take all `steps` (at least one) on `policy`, in place, unless it drifts beyond the configured limits.
 
@@ -65,7 +65,7 @@ class _Watch(TrainerCallback):
     """Reads every step's numbers where the loop logs them."""
 
     def __init__(
-        self, steps: Sequence[Step], config: TrainConfig, meter: DriftMeter, report: Callable[[StepMetrics], None]
+        self, steps: Sequence[Step], config: TrainingSection, meter: DriftMeter, report: Callable[[StepMetrics], None]
     ) -> None:
         self._steps, self._config, self._meter, self._report = steps, config, meter, report
         self._started = time.perf_counter()

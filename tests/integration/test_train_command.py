@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from router.errors import ConfigError
+from router.errors import ConfigError, TrainingError
+from router.settings import TrainingSection
 from tests.support.tiny_policy import tiny_model
 from tests.support.workshop import Workshop, workshop
 from training import command
-from training.config import TrainConfig
-from training.errors import TrainingError
 from training.run import train
 
 
@@ -49,7 +48,7 @@ sys.exit(args.run(args))
 
 def test_the_command_trains_in_a_process_of_its_own_and_prints_one_object(shop: Workshop, tmp_path: Path) -> None:
     shop.log(tiny_model(), 4)
-    here = train(shop.place, TrainConfig(rank=4, learning_rate=1e-3, max_groups=3), lambda _: None)
+    here = train(shop.place, TrainingSection(rank=4, learning_rate=1e-3, max_groups=3), lambda _: None)
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "models").mkdir(parents=True)
     (elsewhere / "models" / "tiny").symlink_to(shop.place.model)
@@ -81,11 +80,11 @@ def test_the_command_says_what_it_did(shop: Workshop, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        (["--rank", "0"], "--rank"),
-        (["--epochs", "3"], "--epochs"),
-        (["--lr", "nan"], "--learning-rate"),
-        (["--seed", "-1"], "--seed"),
-        (["--max-groups", "0"], "--max-groups"),
+        (["--rank", "0"], r"configuration key training\.rank: "),
+        (["--epochs", "3"], r"configuration key training\.epochs: "),
+        (["--lr", "nan"], r"configuration key training\.learning_rate: "),
+        (["--seed", "-1"], r"configuration key training\.seed: "),
+        (["--max-groups", "0"], r"configuration key training\.max_groups: "),
         (["--model", "/nowhere"], "/nowhere holds no model"),
         (["--config", "/nowhere.toml"], "does not exist"),
     ],
@@ -96,6 +95,16 @@ def test_a_flag_that_cannot_be_used_is_named(shop: Workshop, more: list[str], re
     with pytest.raises(ConfigError, match=reason) as found:
         args.run(args)
     assert "\n" not in str(found.value)
+
+
+def test_the_configuration_is_read_and_the_command_line_wins(shop: Workshop, tmp_path: Path) -> None:
+    shop.log(tiny_model(), 2)
+    file = tmp_path / "thinktwice.toml"
+    file.write_text("[training]\nrank = 3\nseed = 5\n")
+    args = arguments(shop, "--config", str(file), "--seed", "6")
+    assert args.run(args) == 0
+    kept = shop.registry.policies()[0].manifest["config"]
+    assert (kept["rank"], kept["seed"], kept["epochs"]) == (3, 6, 1)
 
 
 def test_a_missing_log_and_a_missing_or_doubtful_model_are_named(shop: Workshop, tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from router.errors import TrainingError
 from router.records import GroupRecord
 from tests.support.tiny_policy import logged_row, tiny_model
 from tests.support.training_log import trained_group, write_log
 from tests.support.workshop import BAD, GOOD, NAME, Workshop, logprobs, mixed_group, workshop
-from training.errors import TrainingError
 from training.identity import logprobs_of
 from training.run import METRICS, REPORT
 from training.update import Ended

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from transformers.training_args import OptimizerNames
 
+from router.settings import TrainingSection
 from tests.support.reference_loss import Clip, policy_logprobs, reference_loss
 from tests.support.tiny_policy import logged_row, loss_of, shifted, tiny_model, tiny_tokenizer
 from training.advantage import WeightedRow, weigh
 from training.batches import Step, plan_steps
 from training.collate import collate, collate_steps
-from training.config import TrainConfig
 from training.dataset import Group
 from training.drift import DriftMeter
 from training.identity import check_identity
@@ -56,7 +56,7 @@ def drifted_rows(model: Any) -> list[WeightedRow]:
 
 
 def trainer_of(model: Any, tmp: Path, micro_batches: int = 1, **arguments: Any) -> OfflineGRPOTrainer:
-    args = trl_arguments(TrainConfig(), 1, micro_batches, tmp)
+    args = trl_arguments(TrainingSection(), 1, micro_batches, tmp)
     for name, value in arguments.items():
         assert hasattr(args, name)
         setattr(args, name, value)
@@ -120,14 +120,14 @@ def test_3_neither_order_nor_micro_batches_change_a_step(model: Any, tmp_path: P
 
 def test_3_the_plan_keeps_every_row_and_its_steps_alike(model: Any) -> None:
     groups = groups_of(model, random.Random(7))
-    config = TrainConfig(completions_per_step=5, micro_batch_tokens=24, epochs=2)
+    config = TrainingSection(completions_per_step=5, micro_batch_tokens=24, epochs=2)
     steps = plan_steps(groups, config)
     seen = [each for step in steps for batch in step.micro_batches for each in batch]
     assert sorted(map(id, seen)) == sorted(id(each) for group in groups for each in group for _ in range(2))
     assert len({len(step.micro_batches) for step in steps}) == 1
     assert {sum(map(len, step.micro_batches)) for step in steps} == {6}
     assert plan_steps(groups, config) == steps
-    assert plan_steps(groups, TrainConfig(completions_per_step=5, epochs=2, seed=1)) != steps
+    assert plan_steps(groups, TrainingSection(completions_per_step=5, epochs=2, seed=1)) != steps
 
 
 def test_7_on_policy_the_gradient_is_reinforce_with_leave_one_out(model: Any, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_8_a_whole_step_through_the_loop_is_the_reference(model: Any, tmp_path: 
     rows = drifted_rows(model)
     wanted = reference_gradient(model, rows, "dapo", Clip())
     before = {name: each.detach().clone() for name, each in model.named_parameters()}
-    args = trl_arguments(TrainConfig(), 1, 3, tmp_path)
+    args = trl_arguments(TrainingSection(), 1, 3, tmp_path)
     args.optim, args.learning_rate, args.max_grad_norm = OptimizerNames.SGD, 1.0, 0.0
     batches = collate_steps([Step(tuple(tuple(rows[i::3]) for i in range(3)))])
     OfflineGRPOTrainer(model, tiny_tokenizer(), args, batches, DriftMeter(0.8, 1.28)).train()

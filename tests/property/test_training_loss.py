@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from router.settings import TrainingSection
 from tests.support.reference_loss import Clip, token_losses
 from tests.support.tiny_policy import loss_of, tiny_model, tiny_tokenizer
 from training.collate import Inputs
-from training.config import TrainConfig
 from training.drift import DriftMeter, k3
 from training.seam import OfflineGRPOTrainer, trl_arguments
 
@@ -65,7 +65,7 @@ class Bench:
 
 
 def bench(tmp: Path, **arguments: Any) -> Bench:
-    args = trl_arguments(TrainConfig(off_policy_nats=FAR), 1, 1, tmp)
+    args = trl_arguments(TrainingSection(off_policy_nats=FAR), 1, 1, tmp)
     for name, value in arguments.items():
         assert hasattr(args, name)
         setattr(args, name, value)

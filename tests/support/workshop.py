@@ -12,9 +12,9 @@ from peft import PeftModel
 
 from router.records import GroupRecord
 from router.registry import PolicyRegistry
+from router.settings import TrainingSection
 from tests.support.tiny_policy import save_tiny, tiny_model, tiny_tokenizer
 from tests.support.training_log import PLAIN, trained_group, trained_sample, write_log
-from training.config import TrainConfig
 from training.identity import logprobs_of, template_fingerprint
 from training.model import quiet_peft
 from training.report import Report
@@ -37,7 +37,7 @@ class Workshop:
 
     def train(self, **config: Any) -> Report:
         known = {"learning_rate": 2e-3, "completions_per_step": 4, "rank": 4, "stop_kl": 100.0, "stop_clip_fraction": 1}
-        return train(self.place, TrainConfig(**(known | config)), lambda _: None)
+        return train(self.place, TrainingSection(**(known | config)), lambda _: None)
 
     @property
     def registry(self) -> PolicyRegistry:

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from router.errors import ConfigError
+from router.errors import ConfigError, TrainingError
 from tests.support.scripted_gateway import CANDIDATE, CHAMPION, Respond, ScriptedGateway, completion, refused
-from training.errors import TrainingError
 from training.evaluate import Arm, Plan
 from training.evaluate_command import register
 from training.questions import Question

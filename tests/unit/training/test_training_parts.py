@@ -1,4 +1,4 @@
-"""The configuration, the fingerprint, the adapter's files, and that the command costs nothing before it runs."""
+"""The recipe, the fingerprint, the adapter's files, and that the command costs nothing before it runs."""
 
 from __future__ import annotations
 
@@ -11,37 +11,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from gateway.adapters.probe import FINGERPRINT_MESSAGES as PROBED
-from router.errors import ConfigError
+from router.errors import ConfigError, TrainingError
+from router.fingerprint import FINGERPRINT_MESSAGES
+from router.settings import TrainingSection
 from tests.support.tiny_policy import save_tiny, tiny_tokenizer
-from training.config import TrainConfig, train_config
-from training.errors import TrainingError
-from training.identity import FINGERPRINT_MESSAGES, template_fingerprint
+from training.identity import template_fingerprint
 from training.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_policy, open_base_model, save_adapter
+from training.recipe import recipe_sha256
 
 
-def test_flags_that_are_not_given_leave_the_defaults() -> None:
-    assert train_config(rank=None, seed=None) == TrainConfig()
-    assert train_config(rank=8).rank == 8
-
-
-def test_a_value_out_of_bounds_names_its_flag() -> None:
-    with pytest.raises(ConfigError, match=r"--learning-rate: .*; --max-groups: "):
-        train_config(learning_rate=-1.0, max_groups=0)
-
-
-def test_the_digest_follows_the_settings_and_not_the_models_folder() -> None:
-    assert TrainConfig(model=Path("/a")).sha256 == TrainConfig().sha256
-    assert TrainConfig(rank=8).sha256 != TrainConfig().sha256
-
-
-def test_the_fingerprint_is_of_the_conversation_that_the_gateway_probes_with() -> None:
-    assert FINGERPRINT_MESSAGES == PROBED
+def test_the_digest_follows_what_shapes_a_policy_and_not_the_models_folder() -> None:
+    assert recipe_sha256(TrainingSection(model=Path("/a"))) == recipe_sha256(TrainingSection())
+    assert recipe_sha256(TrainingSection(rank=8)) != recipe_sha256(TrainingSection())
 
 
 def test_the_fingerprint_is_a_digest_of_the_rendered_ids() -> None:
     tokenizer = tiny_tokenizer()
-    text = "".join(f"<|start|>{each['role']}:{each['content']}\n" for each in PROBED) + "<|start|>assistant:"
+    text = (
+        "".join(f"<|start|>{each['role']}:{each['content']}\n" for each in FINGERPRINT_MESSAGES) + "<|start|>assistant:"
+    )
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert ids.count(1) == 5
     assert template_fingerprint(tokenizer) == sha256(",".join(map(str, ids)).encode()).hexdigest()
@@ -64,7 +52,7 @@ def test_a_tokenizer_without_a_template_is_a_configuration_error(tmp_path: Path)
 
 
 def test_an_adapter_with_a_weight_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
-    policy = load_policy(open_base_model(save_tiny(tmp_path / "model")), None, TrainConfig())
+    policy = load_policy(open_base_model(save_tiny(tmp_path / "model")), None, TrainingSection())
     save_adapter(policy, tmp_path / "whole", "tiny")
     assert sorted(path.name for path in (tmp_path / "whole").iterdir()) == [ADAPTER_CONFIG, ADAPTER_WEIGHTS]
     weight = next(each for each in policy.parameters() if each.requires_grad)
@@ -77,7 +65,7 @@ def test_an_adapter_with_a_weight_that_is_not_finite_is_not_saved(tmp_path: Path
 
 def test_only_the_configured_linear_layers_are_trained(tmp_path: Path) -> None:
     base = open_base_model(save_tiny(tmp_path))
-    policy = load_policy(base, None, TrainConfig(lora_targets=("q_proj", "up_proj")))
+    policy = load_policy(base, None, TrainingSection(lora_targets=("q_proj", "up_proj")))
     trained = {
         name.split(".lora_")[0].rsplit(".", 1)[1] for name, each in policy.named_parameters() if each.requires_grad
     }
