@@ -67,7 +67,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
                 connect_timeout_s=settings.backend.connect_timeout_s,
             )
         )
-        policies = PolicyDirectory(PolicyRegistry(settings.state.dir), settings.backend.model)
+        policies = PolicyDirectory(PolicyRegistry(settings.state.dir), backend, settings.backend.model)
         scorecard = _scorecard(settings, policies)
         deps = Dependencies(
             backend=backend,

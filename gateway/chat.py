@@ -77,14 +77,14 @@ class ChatRoute:
         return Tenant("local", train_consent=local.train_consent if local is not None else True)
 
     async def _whole(self, request: Request, call: ChatCall) -> Response:
-        prepared = self._service.prepare(call)
+        prepared = await self._service.prepare(call)
         answer = await until_disconnect(request, self._service.answer(prepared))
         body = msgspec.json.encode(render.completion_json(answer, call))
         return Response(body, media_type=JSON, headers=render.answer_headers(answer))
 
     async def _stream(self, request: Request, call: ChatCall, span: _Span) -> Response:
         """The first item is awaited before the status goes out, so that an early failure keeps its status code."""
-        prepared = self._service.prepare(call)
+        prepared = await self._service.prepare(call)
         items = sse.items(self._service, prepared, self._settings.server.keepalive_s)
         first = await until_disconnect(request, anext(items))
         headers = render.answer_headers(first) if isinstance(first, Answer) else render.early_headers(prepared)

@@ -36,7 +36,7 @@ class Passthrough:
         self._backend, self._policies, self._settings = backend, policies, settings
 
     async def __call__(self, request: Request) -> Response:
-        """Answer one request. Raises `InvalidRequest` or `BackendError`."""
+        """Answer one request. Raises `InvalidRequest`, `ModelNotFound`, `RegistryError` or `BackendError`."""
         try:
             return await self._pass_on(request)
         except ClientGone:
@@ -52,7 +52,7 @@ class Passthrough:
         asked = fields.get("model")
         if not isinstance(asked, str):
             raise InvalidRequest("model must be a string", param="model")
-        body = fields | {"model": self._policies.resolve(asked).name}
+        body = fields | {"model": (await self._policies.ready(asked)).name}
         deadline_s = self._settings.server.deadline_s
         if not fields.get("stream"):
             answer = await until_disconnect(request, self._backend.post_json(path, body, deadline_s))

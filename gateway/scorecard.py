@@ -83,7 +83,8 @@ class Scorecard:
             },
             "solve_rate": asdict(wilson(self._solved, self._checked)),
             "tokens_per_solved": asdict(self._tokens_per_solved.estimate()),
-            "cost_per_solved_usd": asdict(self._cost_per_solved.estimate()),
+            # A cached answer costs nothing even where its model has no price: it alone would make solving look free.
+            "cost_per_solved_usd": _UNKNOWN if self._unpriced else asdict(self._cost_per_solved.estimate()),
             "cost_usd": {"value": self._cost_usd if answered > self._unpriced else None, "unpriced": self._unpriced},
             "savings": self._savings.report(),
             "routes": {route: asdict(wilson(self._routes[route], answered)) for route in Route},

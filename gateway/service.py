@@ -41,13 +41,14 @@ class AnswerService:
         self._decoder = Decoder(dependencies.backend, dependencies.verifier)
         self._verified = VerifiedAnswers(dependencies.cache, dependencies.metrics, dependencies.scorecard)
 
-    def prepare(self, call: ChatCall) -> Prepared:
+    async def prepare(self, call: ChatCall) -> Prepared:
         """Admit and route a call, before any token is spent.
 
-        Raises `ModelNotFound`, `LogUnavailable`, `VerifierUnavailable`, `BackendUnavailable` or `InvalidRequest`.
+        Raises `ModelNotFound`, `RegistryError`, `BackendError`, `LogUnavailable`, `VerifierUnavailable` or
+        `InvalidRequest`.
         """
         deps = self._deps
-        policy = deps.policies.resolve(call.model)
+        policy = await deps.policies.ready(call.model)
         deps.log.admit()
         if call.spec.checks and not deps.verifier.available():
             raise VerifierUnavailable("the checks of this request cannot run now: no verification worker is up")

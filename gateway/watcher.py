@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from gateway.dependencies import UNPROBED, Dependencies
-from router.errors import BackendError, RegistryError
+from router.errors import BackendError, BackendUnavailable, RegistryError
 
 INTERVAL_S = 1.0  # a promotion reaches serving within two of these
 
@@ -27,6 +28,7 @@ class Watcher:
 
     def __init__(self, dependencies: Dependencies, *, cache_name: str) -> None:
         self._deps, self._cache_name = dependencies, cache_name
+        self._policy_fault: str | None = None
         self.health = Health()
 
     async def run(self) -> None:
@@ -46,11 +48,12 @@ class Watcher:
             self._cache_name: not cache_up,
             "verifier": not deps.verifier.available(),
             "log": deps.log.healthy is not None,
-            "registry": not self._registry(),
         }
+        policy_fault = await self._policies()
         deps.metrics.set_cache(self._cache_name, cache_up)
         deps.metrics.set_log_queue(deps.log.queue_length)
-        self.health = Health(engine_up, [name for name, down in faults.items() if down])
+        degraded = [name for name, down in faults.items() if down]
+        self.health = Health(engine_up, degraded if policy_fault is None else [*degraded, policy_fault])
 
     async def _engine(self) -> bool:
         """Whether the engine answers; it is probed when it comes up, and again after it was down."""
@@ -59,6 +62,7 @@ class Watcher:
             if deps.engine is not UNPROBED:
                 _log.warning("the engine no longer answers")
                 deps.engine = UNPROBED
+                deps.policies.engine_lost()
                 deps.metrics.set_engine(None)
             return False
         if deps.engine is UNPROBED:
@@ -81,14 +85,19 @@ class Watcher:
                 "engine %s %s: token ids and processed log-probabilities, rows can train", info.engine, info.version
             )
 
-    def _registry(self) -> bool:
+    async def _policies(self) -> str | None:
+        """Follow the registry's champion; what keeps the gateway from it, if anything."""
         policies = self._deps.policies
+        fault = None
         try:
-            policies.refresh()
-            self._deps.metrics.set_policy(policies.champion, policies.base_model)
+            await policies.follow()
         except RegistryError as error:
-            _log.error("the policy registry cannot be read, the last champion keeps serving: %s", error)
-            return False
-        except BackendError:
-            return True  # no engine has answered yet, so there is no model to name
-        return True
+            fault, why = "registry", str(error)
+        except BackendError as error:
+            fault, why = "policy", str(error)
+        if fault is not None and why != self._policy_fault:
+            _log.error("the champion cannot be followed, the last one keeps serving: %s", why)
+        self._policy_fault = why if fault is not None else None
+        with suppress(BackendUnavailable):  # no engine has answered yet, so there is no model to name
+            self._deps.metrics.set_policy(policies.champion, policies.base_model)
+        return fault

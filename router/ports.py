@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from router.domain import CheckResult, CheckSpec, EngineInfo, Prompt, Sampling
@@ -31,6 +32,10 @@ class Backend(Protocol):
 
     def stream(self, draw: Draw) -> AsyncGenerator[Mapping[str, Any]]:
         """The chunks of a chat completion, as the engine sent them."""
+        ...
+
+    async def load_policy(self, name: str, folder: Path) -> None:
+        """Serve the LoRA adapter in `folder`, an absolute path at the engine, as `name`; no more if it already is."""
         ...
 
     async def probe(self) -> EngineInfo:

@@ -101,7 +101,13 @@ class PolicyRegistry:
 
     def policies(self) -> tuple[Policy, ...]:
         """All registered policies, oldest first."""
-        return tuple(self.get(name) for name in sorted(self._names(), key=_number))
+        return tuple(self.get(name) for name in sorted(self.names(), key=_number))
+
+    def names(self) -> frozenset[str]:
+        """The names of all registered policies."""
+        if not self._policies.is_dir():
+            return frozenset()
+        return frozenset(path.name for path in self._policies.iterdir() if _NAME.fullmatch(path.name))
 
     def get(self, name: str) -> Policy:
         """One registered policy. Raises `RegistryError` when there is none of that name, or its manifest is damaged."""
@@ -170,15 +176,10 @@ class PolicyRegistry:
     def _path(self, name: str) -> Path:
         return self._policies / name
 
-    def _names(self) -> list[str]:
-        if not self._policies.is_dir():
-            return []
-        return [path.name for path in self._policies.iterdir() if _NAME.fullmatch(path.name)]
-
     def _next_number(self) -> int:
         """A number that no policy ever had, the folder of which may be gone."""
         registered = (entry.policy for entry in self._lines() if entry.action is Action.REGISTER and entry.policy)
-        return 1 + max(map(_number, [*self._names(), *registered]), default=0)
+        return 1 + max(map(_number, [*self.names(), *registered]), default=0)
 
     def _flip(self, action: Action, champion: Champion, name: str | None, reason: str, actor: str) -> Champion:
         flipped = Champion(name, champion.epoch + 1)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,6 +17,7 @@ from router.errors import BackendError, BackendProtocolError, BackendRejected, B
 from router.ports import Draw
 
 HEALTH_TIMEOUT_S = 2.0
+LOAD_TIMEOUT_S = 60.0
 # Below uvicorn's keep-alive of 5 s, so that a pooled connection is not used just as the engine closes it.
 KEEPALIVE_S = 4.0
 MAX_EVENT_BYTES = 16 * 1024 * 1024
@@ -53,6 +55,20 @@ class VllmBackend:
         async with aclosing(self.stream_json("/v1/chat/completions", body, draw.timeout_s)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    async def load_policy(self, name: str, folder: Path) -> None:
+        """Load a LoRA adapter under `name`, unless the engine serves one of that name.
+
+        Raises `BackendUnavailable` with the engine's reason when it refuses, and any other `BackendError`.
+        """
+        try:
+            body = {"lora_name": name, "lora_path": str(folder)}
+            async with self.request("POST", "/v1/load_lora_adapter", body, LOAD_TIMEOUT_S):
+                return
+        except BackendRejected as refused:  # another gateway may have been first
+            cards = (await self.get_json("/v1/models")).get("data") or []
+            if not any(card.get("id") == name for card in cards):
+                raise BackendUnavailable(f"the engine cannot load {name}: {_one_line(refused)}") from refused
 
     async def probe(self) -> EngineInfo:
         """What the engine is and can do; draws a few single tokens."""

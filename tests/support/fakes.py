@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from router.domain import CheckResult, CheckSpec, EngineInfo
@@ -34,6 +35,8 @@ class ScriptedBackend:
     draws: list[Draw] = field(default_factory=list)
     cancelled: int = 0
     up: bool = True
+    loaded: dict[str, Path] = field(default_factory=dict)
+    refuses_policies: BackendError | None = None
     _next: int = 0
 
     def _take(self, count: int) -> list[Line]:
@@ -82,6 +85,12 @@ class ScriptedBackend:
             yield {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": total}}
         finally:
             self.cancelled += len(running)
+
+    async def load_policy(self, name: str, folder: Path) -> None:
+        """Remember it, unless the script refuses policies."""
+        if self.refuses_policies is not None:
+            raise self.refuses_policies
+        self.loaded[name] = folder
 
     async def probe(self) -> EngineInfo:
         """The fixed engine."""

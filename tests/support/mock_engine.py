@@ -54,9 +54,12 @@ class MockEngine:
     scripts: dict[str, Script] = field(default_factory=dict)
     default: Script = Script(("The answer is \\boxed{4}.",))
     port: int = 0
+    model: str = MODEL
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     running: int = 0
     cancelled: int = 0
+    adapters: dict[str, str] = field(default_factory=dict)  # folder by name
+    refuses_adapters: bool = False
     _given: Counter[str] = field(default_factory=Counter)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _thread: threading.Thread | None = None
@@ -102,7 +105,8 @@ class MockEngine:
             [
                 web.get("/health", _empty),
                 web.get("/version", _version),
-                web.get("/v1/models", _models),
+                web.get("/v1/models", self._models),
+                web.post("/v1/load_lora_adapter", self._load),
                 web.post("/v1/chat/completions", self._counted),
                 web.post("/v1/completions", self._counted),
                 web.post("/v1/embeddings", self._counted),
@@ -110,9 +114,24 @@ class MockEngine:
         )
         return app
 
+    async def _models(self, _: web.Request) -> web.Response:
+        card = {"id": self.model, "object": "model", "owned_by": "mock", "parent": None, "max_model_len": 4096}
+        adapters = [card | {"id": name, "parent": self.model, "root": root} for name, root in self.adapters.items()]
+        return web.json_response({"object": "list", "data": [card, *adapters]})
+
+    async def _load(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        name = body["lora_name"]
+        if self.refuses_adapters or name in self.adapters:
+            return _error(400, f"The lora adapter '{name}' has already been loaded, or does not fit.")
+        self.adapters[name] = body["lora_path"]
+        return web.Response(text=f"Success: LoRA adapter '{name}' added successfully.")
+
     async def _counted(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.requests.append((request.path, body))
+        if body.get("model") not in (self.model, *self.adapters):
+            return _error(404, f"The model `{body.get('model')}` does not exist.")
         self.running += 1
         try:
             return await self._answer(request, body)
@@ -289,8 +308,3 @@ async def _empty(_: web.Request) -> web.Response:
 
 async def _version(_: web.Request) -> web.Response:
     return web.json_response({"version": "mock-1"})
-
-
-async def _models(_: web.Request) -> web.Response:
-    card = {"id": MODEL, "object": "model", "owned_by": "mock", "parent": None, "max_model_len": 4096}
-    return web.json_response({"object": "list", "data": [card]})

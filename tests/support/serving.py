@@ -53,7 +53,7 @@ def serving(state_dir: Path, *lines: Line | str, **changes: Any) -> Serving:
     """A service whose engine says `lines` in turn. Nothing is audited or held out unless `changes` say so."""
     backend = ScriptedBackend([line if isinstance(line, Line) else Line(line) for line in lines])
     verifier, cache, log = TextVerifier(), MemoryCache(100, 60.0), ListLog()
-    policies = PolicyDirectory(PolicyRegistry(state_dir), "base")
+    policies = PolicyDirectory(PolicyRegistry(state_dir), backend, "base")
     prices: Mapping[str, PriceSection] = changes.pop("prices", {})
     audit_share = changes.pop("audit_share", 0.0)
     values: dict[str, Any] = {

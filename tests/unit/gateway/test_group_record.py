@@ -16,7 +16,7 @@ RIGHT = check_spec("right", weight=2.0)
 
 async def record_of(tmp_path: Path, chat: ChatCall, *lines: Line | str, **changes: Any) -> GroupRecord:
     gateway = serving(tmp_path, *lines, **changes)
-    await gateway.service.answer(gateway.service.prepare(chat))
+    await gateway.service.answer(await gateway.service.prepare(chat))
     [record] = gateway.log.records
     assert decode_group(encode(record)) == record
     return record

@@ -25,7 +25,7 @@ def engine() -> Iterator[MockEngine]:
         "cut": Script(("abcd",), fault=Fault.CUT),
         "error": Script(("abcd",), fault=Fault.ERROR_EVENT),
     }
-    with MockEngine(scripts, Script(("upon a time",))) as engine:
+    with MockEngine(scripts, Script(("upon a time",)), model="base") as engine:
         yield engine
 
 

@@ -16,7 +16,7 @@ RIGHT = check_spec("right")
 
 async def answered(tmp_path: Path, chat: ChatCall, *lines: Line | str, **changes: Any) -> Answer:
     gateway = serving(tmp_path, *lines, **changes)
-    return await gateway.service.answer(gateway.service.prepare(chat))
+    return await gateway.service.answer(await gateway.service.prepare(chat))
 
 
 async def test_a_single_sample_keeps_every_field_of_the_engine(tmp_path: Path) -> None:

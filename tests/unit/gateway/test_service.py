@@ -26,7 +26,7 @@ PRICE = PriceSection(input=1.0, output=2.0)
 
 
 async def ask(serving: Serving, chat: ChatCall) -> Answer:
-    return await serving.service.answer(serving.service.prepare(chat))
+    return await serving.service.answer(await serving.service.prepare(chat))
 
 
 def only(serving: Serving) -> GroupRecord:

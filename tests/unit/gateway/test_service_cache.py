@@ -22,7 +22,7 @@ PRICE = PriceSection(input=1.0, output=2.0)
 
 
 async def ask(serving: Serving, chat: ChatCall) -> Answer:
-    return await serving.service.answer(serving.service.prepare(chat))
+    return await serving.service.answer(await serving.service.prepare(chat))
 
 
 def only(serving: Serving) -> GroupRecord:
@@ -101,7 +101,7 @@ async def test_a_promotion_empties_the_cache(tmp_path: Path) -> None:
     registry = PolicyRegistry(tmp_path)
     registry.promote(registered(registry, tmp_path), "better", "test")
     registry.rollback("it was not", "test")
-    gateway.deps.policies.refresh()
+    await gateway.deps.policies.follow()
     answer = await ask(gateway, call(EASY, RIGHT))
     assert answer.verification.policy == "base" and not answer.verification.cached
 
@@ -162,8 +162,8 @@ async def test_the_model_a_name_means(tmp_path: Path) -> None:
         answer = await ask(gateway, call(OPEN, model=asked))
         assert answer.verification.policy == expected == gateway.backend.draws[-1].model
     registry.promote(name, "better", "test")
-    gateway.deps.policies.refresh()
+    await gateway.deps.policies.follow()
     assert (await ask(gateway, call(OPEN))).verification.policy == name
     assert gateway.log.records[-1].policy == name and gateway.log.records[-1].base_model == "base"
     with pytest.raises(ModelNotFound):
-        gateway.service.prepare(call(OPEN, model="gpt-9"))
+        await gateway.service.prepare(call(OPEN, model="gpt-9"))

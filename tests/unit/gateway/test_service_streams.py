@@ -29,7 +29,7 @@ HARD = (
 
 
 async def ask(serving: Serving, chat: ChatCall) -> Answer:
-    return await serving.service.answer(serving.service.prepare(chat))
+    return await serving.service.answer(await serving.service.prepare(chat))
 
 
 def only(serving: Serving) -> GroupRecord:
@@ -39,7 +39,7 @@ def only(serving: Serving) -> GroupRecord:
 
 async def listen(serving: Serving, chat: ChatCall) -> tuple[list[Mapping[str, Any]], Answer]:
     """The chunks and the settled answer of a live stream."""
-    prepared = serving.service.prepare(chat)
+    prepared = await serving.service.prepare(chat)
     assert prepared.live
     chunks: list[Mapping[str, Any]] = []
     answers: list[Answer] = []
@@ -71,7 +71,7 @@ async def test_n_choices_are_passed_through_however_hard_the_prompt(tmp_path: Pa
 async def test_n_choices_and_a_vote_are_refused_together(tmp_path: Path, fields: dict[str, Any]) -> None:
     gateway = serving(tmp_path, "one")
     with pytest.raises(InvalidRequest) as refused:
-        gateway.service.prepare(call(OPEN, n=2, **fields))
+        await gateway.service.prepare(call(OPEN, n=2, **fields))
     assert refused.value.param == "n"
 
 
@@ -121,7 +121,7 @@ async def test_an_answer_without_its_samples_is_the_engines_error(tmp_path: Path
 
 async def test_a_live_stream_is_settled_before_its_last_chunk(tmp_path: Path) -> None:
     gateway = serving(tmp_path, "a story")
-    prepared = gateway.service.prepare(call(OPEN, stream=True))
+    prepared = await gateway.service.prepare(call(OPEN, stream=True))
     items = [item async for item in gateway.service.stream_live(prepared)]
     assert [isinstance(item, Answer) for item in items] == [False, False, True, False]
     assert items[-1]["choices"][0]["finish_reason"] == "stop"  # type: ignore[index]
@@ -152,13 +152,13 @@ async def test_at_low_effort_a_checked_answer_streams_and_is_judged_at_its_end(t
 async def test_a_checked_answer_that_may_be_escalated_does_not_stream_live(tmp_path: Path) -> None:
     gateway = serving(tmp_path, "right")
     for chat in (call(EASY, RIGHT, stream=True), call(EASY, effort=Effort.HIGH, stream=True)):
-        assert not gateway.service.prepare(chat).live
-    assert gateway.service.prepare(call(OPEN, stream=True)).live
+        assert not (await gateway.service.prepare(chat)).live
+    assert (await gateway.service.prepare(call(OPEN, stream=True))).live
 
 
 async def test_a_stream_closed_early_is_cancelled_and_not_logged(tmp_path: Path) -> None:
     gateway = serving(tmp_path, Line("a long story", delay_s=10.0))
-    stream = gateway.service.stream_live(gateway.service.prepare(call(OPEN, stream=True)))
+    stream = gateway.service.stream_live(await gateway.service.prepare(call(OPEN, stream=True)))
     await anext(stream)
     await stream.aclose()
     assert gateway.backend.cancelled == 1 and gateway.log.records == []

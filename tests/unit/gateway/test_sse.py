@@ -24,7 +24,7 @@ async def streamed(
     gateway: Serving, chat: ChatCall, errors: list[ThinkTwiceError] | None = None, keepalive_s: float = 5.0
 ) -> tuple[list[bytes], sse.EventStream]:
     """All that a stream sends."""
-    prepared = gateway.service.prepare(chat)
+    prepared = await gateway.service.prepare(chat)
     items = sse.items(gateway.service, prepared, keepalive_s)
     failed: list[ThinkTwiceError] = [] if errors is None else errors
     events = sse.EventStream(await anext(items), items, prepared, failed.append)
@@ -107,7 +107,7 @@ async def test_an_engine_that_fails_in_the_middle(tmp_path: Path) -> None:
 async def test_a_stream_that_was_left_is_not_settled_and_frees_its_samples(tmp_path: Path) -> None:
     """Left while it cannot send: the response's own generator has no chance to end by itself."""
     gateway = serving(tmp_path, Line("a long story", delay_s=30.0))
-    prepared = gateway.service.prepare(call(OPEN, stream=True))
+    prepared = await gateway.service.prepare(call(OPEN, stream=True))
     items = sse.items(gateway.service, prepared, 5.0)
     events = sse.EventStream(await anext(items), items, prepared, lambda _: None)
     exchange = Exchange()
@@ -132,7 +132,7 @@ async def test_an_answer_that_fails_after_its_client_left_is_not_complained_abou
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     gateway = serving(tmp_path, Line("x", delay_s=0.05, error=BackendUnavailable("gone")))
-    items = sse.items(gateway.service, gateway.service.prepare(call(EASY, RIGHT, **VOTED)), 0.01)
+    items = sse.items(gateway.service, await gateway.service.prepare(call(EASY, RIGHT, **VOTED)), 0.01)
     assert await anext(items) is None
     await asyncio.sleep(0.2)
     await items.aclose()
@@ -143,6 +143,6 @@ async def test_an_answer_that_fails_after_its_client_left_is_not_complained_abou
 async def test_a_cached_answer_needs_no_keep_alive(tmp_path: Path) -> None:
     gateway = serving(tmp_path, "right")
     for _ in range(2):
-        prepared = gateway.service.prepare(call(EASY, RIGHT, stream=True))
+        prepared = await gateway.service.prepare(call(EASY, RIGHT, stream=True))
         first = await anext(sse.items(gateway.service, prepared, 5.0))
     assert isinstance(first, Answer) and first.verification.cached

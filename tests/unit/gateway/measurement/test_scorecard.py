@@ -93,6 +93,8 @@ def test_cost_is_unknown_without_prices(scorecard: Scorecard, make_served: Calla
     report = scorecard.report()
     assert report["cost_per_solved_usd"] == UNKNOWN
     assert report["cost_usd"] == {"value": None, "unpriced": 1}
+    scorecard.record(make_served(Status.VERIFIED, Route.CACHE, cost=0.0))  # a cached answer is free, solving is not
+    assert scorecard.report()["cost_per_solved_usd"] == UNKNOWN
 
 
 def test_routes_statuses_and_samples(
