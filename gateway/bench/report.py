@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 
-from gateway.bench.summary import Difference, PolicySummary
-from router.enums import Status
 from router.errors import ConfigError
 from router.stats import Estimate, Rate
+
+_INTERVALS = "Intervals are 95 %."
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,35 +35,30 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class Report:
     """A finished or interrupted benchmark and where it ran."""
 
+    benchmark: str
     context: Mapping[str, Any]
-    policies: Sequence[PolicySummary]
-    differences: Sequence[Difference]
+    results: Mapping[str, Any]  # of the JSON object, beside the context
+    tables: Sequence[Table]
+    notes: Sequence[str] = (_INTERVALS,)
+    subject: str = ""  # what was measured, for the name of its files
 
     def json(self) -> dict[str, Any]:
         """One JSON object."""
-        return {
-            **self.context,
-            "policies": [asdict(each) for each in self.policies],
-            "differences": [asdict(each) for each in self.differences],
-        }
-
-    def tables(self) -> list[Table]:
-        """What is printed."""
-        tables = [_policy_table(self.policies), _status_table(self.policies)]
-        return [*tables, _difference_table(self.differences)] if self.differences else tables
+        return {**self.context, **self.results}
 
     def markdown(self) -> str:
         """The tables under the facts that let someone run it again."""
-        facts = [f"- {name.replace('_', ' ')}: {_fact(value)}" for name, value in self.context.items()]
-        body = "\n\n".join(table.markdown() for table in self.tables())
-        return "\n".join(["# bench solve", "", *facts, "", body, "", "Intervals are 95 %.", ""])
+        facts = "\n".join(f"- {name.replace('_', ' ')}: {_fact(value)}" for name, value in self.context.items())
+        tables = (table.markdown() for table in self.tables)
+        return "\n\n".join([f"# bench {self.benchmark}", facts, *tables, *self.notes]) + "\n"
 
     def write(self, directory: Path) -> tuple[Path, Path]:
         """Write the JSON and the Markdown beside it. Raises `ConfigError` when the directory cannot be written."""
-        stem = f"solve-{Path(self.context['data']).stem}-{self.context['date'].replace(':', '').replace('-', '')}"
+        date = self.context["date"].replace(":", "").replace("-", "")
+        stem = "-".join(filter(None, (self.benchmark, self.subject, date)))
         paths = directory / f"{stem}.json", directory / f"{stem}.md"
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -92,49 +87,9 @@ def number(estimate: Estimate | Rate, form: str = ".3g", scale: float = 1.0) -> 
     return f"{estimate.value * scale:{form}} [{low}, {high}]"
 
 
-def _policy_table(policies: Sequence[PolicySummary]) -> Table:
-    columns = ["policy", "n", "solve rate %", "tokens/request", "tokens/solved", "cost/solved $"]
-    columns += ["samples", "wall p50 s", "wall total s"]
-    rows = [
-        [
-            each.policy,
-            str(each.n),
-            number(each.solve_rate, ".1f", 100),
-            number(each.tokens_per_request, ".0f"),
-            number(each.tokens_per_solved, ".0f"),
-            number(each.cost_per_solved_usd),
-            number(each.samples_mean, ".2f"),
-            number(each.wall_s_p50, ".2f"),
-            f"{each.wall_s_total:.1f}",
-        ]
-        for each in policies
-    ]
-    return Table("Policies", columns, rows)
-
-
-def _status_table(policies: Sequence[PolicySummary]) -> Table:
-    rows = []
-    for each in policies:
-        counts = [f"{rate.successes} ({number(rate, '.0f', 100)} %)" for rate in each.statuses.values()]
-        errors = ", ".join(f"{count} x {code}" for code, count in sorted(each.errors.items())) or "none"
-        rows.append([each.policy, *counts, errors])
-    return Table("Answers by status", ["policy", *Status, "errors"], rows)
-
-
-def _difference_table(differences: Sequence[Difference]) -> Table:
-    rows = [
-        [
-            f"{each.policy} - {each.baseline}",
-            str(each.solve_rate.n),
-            number(each.solve_rate, "+.1f", 100),
-            number(each.tokens_per_request, "+.0f"),
-            number(each.cost_per_request_usd, "+.3g"),
-            number(each.wall_s, "+.2f"),
-        ]
-        for each in differences
-    ]
-    columns = ["difference", "pairs", "solve rate, points", "tokens/request", "cost/request $", "wall s"]
-    return Table("Paired differences", columns, rows)
+def error_counts(errors: Mapping[str, int]) -> str:
+    """`2 x timeout, 1 x 503`, or `none`."""
+    return ", ".join(f"{count} x {code}" for code, count in sorted(errors.items())) or "none"
 
 
 def _fact(value: Any) -> str:

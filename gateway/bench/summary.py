@@ -44,7 +44,7 @@ class Difference:
 
 def summarise(trials: Sequence[Trial], policy: str, seed: int = 0) -> PolicySummary:
     """The summary of the trials of one policy; `seed` is the bootstrap's."""
-    own = [trial for trial in trials if trial.policy == policy]
+    own = [trial for trial in trials if trial.arm == policy]
     answered = [(trial, trial.reply) for trial in own if trial.reply is not None]
     tokens = [float(reply.tokens) for _, reply in answered]
     solved = [float(trial.solved) for trial, _ in answered]
@@ -72,7 +72,7 @@ def summarise(trials: Sequence[Trial], policy: str, seed: int = 0) -> PolicySumm
 
 def differences(trials: Sequence[Trial], policies: Sequence[str], seed: int = 0) -> tuple[Difference, ...]:
     """Every later policy against every earlier one."""
-    by_policy = {policy: {trial.row: trial for trial in trials if trial.policy == policy} for policy in policies}
+    by_policy = {policy: {trial.row: trial for trial in trials if trial.arm == policy} for policy in policies}
     return tuple(
         _difference(policy, baseline, by_policy, seed) for baseline, policy in itertools.combinations(policies, 2)
     )

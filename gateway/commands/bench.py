@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, TypeAlias
 
-from gateway.commands import bench_solve
+from gateway.commands import bench_solve, bench_tasks
 
 if TYPE_CHECKING:
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -16,3 +16,4 @@ def register(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("bench", help="measure a running gateway", description="Measure a running gateway.")
     benchmarks = parser.add_subparsers(title="benchmarks", metavar="NAME", required=True)
     bench_solve.register(benchmarks)
+    bench_tasks.register(benchmarks)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from gateway.bench.drive import Plan, request_body
 from gateway.bench.report import Table, environment, number
 from gateway.bench.rows import Row, load_rows, parse_row, reference_check
+from gateway.bench.solve import plan
 from router.stats import Estimate, wilson
 
 
@@ -60,10 +60,10 @@ def test_limit_takes_the_first_rows_and_keeps_line_numbers(tmp_path: Path) -> No
 
 def test_a_rows_own_bounds_hold_for_auto_only() -> None:
     row = Row(1, (), {"checks": [], "samples": {"min": 2, "max": 3}})
-    plan = Plan([row], ["auto", "always-1"], "champion")
-    assert request_body(row, "auto", plan)["extra_body"]["verification"]["samples"] == {"min": 2, "max": 3}
-    assert request_body(row, "always-1", plan)["extra_body"]["verification"]["samples"] == {"min": 1, "max": 1}
-    assert "max_tokens" not in request_body(row, "auto", plan)
+    sent = {job.arm: job.request("champion")["extra_body"] for job in plan([row], ["auto", "always-1"], 0, None)}
+    assert sent["auto"]["verification"]["samples"] == {"min": 2, "max": 3}
+    assert sent["always-1"]["verification"]["samples"] == {"min": 1, "max": 1}
+    assert "max_tokens" not in sent["auto"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Generated tasks: seeded problems whose answers a check of the project can tell right from wrong."""
