@@ -23,7 +23,7 @@ def compose(chosen: Mapping[str, str] = CHOSEN) -> dict[str, Any]:
         name, kind, rest = match.groups()
         return chosen.get(name) or rest if kind == "-" else chosen[name]
 
-    content: dict[str, Any] = yaml.safe_load(_VARIABLE.sub(filled, FILE.read_text()))
+    content: dict[str, Any] = yaml.load(_VARIABLE.sub(filled, FILE.read_text()), yaml.CSafeLoader)
     return content
 
 
