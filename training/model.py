@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 from transformers.utils import logging as transformers_logging
 
@@ -57,7 +58,7 @@ def load_policy(base: BaseModel, parent: Path | None, config: TrainingSection) -
     set_seed(config.seed)
     try:
         return _load(base, parent, config, dtype)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ConfigError(f"cannot load {base.folder} with its adapter: {_line(error)}") from error
 
 
@@ -93,7 +94,10 @@ def save_adapter(policy: PeftModel, folder: Path, base_model: str) -> None:
     broken = [name for name, each in policy.named_parameters() if each.requires_grad and not each.isfinite().all()]
     if broken:
         raise TrainingError(f"training diverged: {broken[0]} is not finite: lower the learning rate")
-    policy.save_pretrained(str(folder), save_embedding_layers=False)
+    try:
+        policy.save_pretrained(str(folder), save_embedding_layers=False)
+    except SafetensorError as error:
+        raise OSError(f"cannot write the adapter: {error}") from error
     (folder / "README.md").unlink(missing_ok=True)
     path = folder / ADAPTER_CONFIG
     known = json.loads(path.read_text())
