@@ -164,6 +164,11 @@ class TrainingSection(Section):
     identity_kl: float = Field(
         0.01, gt=0, description="Mean KL, in nats a token, from which logged rows are not of the policy they name."
     )
+    due_groups: int = Field(200, ge=1, description="New trainable groups from which `train --if-due` trains.")
+    eval_data: Path | None = Field(None, description="JSON Lines of held-out questions, which `--if-due` needs.")
+    eval_max_tokens: int | None = Field(None, ge=1, description="Longest completion of an evaluation, in tokens.")
+    gateway_url: str = Field("http://127.0.0.1:8000", description="Gateway that `--if-due` evaluates through.")
+    alpha: float = Field(0.05, gt=0, lt=0.5, description="One-sided level of the test that promotes.")
 
 
 class Settings(BaseSettings):

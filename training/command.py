@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from router.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
+    from router.settings import Settings
     from training.report import Report
-    from training.update import StepMetrics
 
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
-_EXITS = (
-    "exit codes: 0 a policy was registered, or there was nothing to train on; 1 it failed, nothing changed; 2 usage"
-)
+_EXITS = """exit codes: 0 a policy was registered, or there was nothing to train on (with --if-due: the cycle ended,
+whatever the verdict, or none is due); 1 it failed, serving is as it was; 2 usage; 75 another trainer is at work"""
 
 
 def register(subparsers: Subparsers) -> None:
@@ -30,7 +29,8 @@ def register(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "train",
         help=summary,
-        description=f"{summary.capitalize()}. It is registered, not promoted: serving stays as it is.",
+        description=f"{summary.capitalize()}. It is registered, not promoted: serving stays as it is. With --if-due it "
+        "is judged as well, and promoted if it is better.",
         epilog=_EXITS,
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (default: ./thinktwice.toml)")
@@ -42,12 +42,15 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument("--rank", type=int, help="rank of the LoRA adapter (default: 16)")
     parser.add_argument("--epochs", type=int, help="passes over the data, 1 or 2 (default: 1)")
     parser.add_argument("--seed", type=int, help="seed of the run (default: 0)")
+    parser.add_argument(
+        "--if-due", action="store_true", help="a whole cycle if enough groups are new: train, evaluate, promote or hold"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train once and say what came of it. Raises `ThinkTwiceError`."""
+    """Train once, or when it is due, and say what came of it. Raises `ThinkTwiceError`."""
     # Before anything of Hugging Face is imported: it reads these once. Models come from this disk alone.
     os.environ["HF_HUB_OFFLINE"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -59,18 +62,37 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"there is no group log in {log_dir}: give its directory with --log-dir or [log] dir")
     model = settings.training.model or _only_model(state_dir)
 
-    from training.run import Place, train  # noqa: PLC0415  # torch and TRL take seconds
-
-    place = Place(log_dir, state_dir, model, settings.backend.model, settings.heldout.share)
     try:
-        with _progress() as advance:
-            report = train(place, settings.training, advance)
+        with _sole_trainer(state_dir) as sole:
+            if not sole:
+                print(f"thinktwice: another `thinktwice train` works on {state_dir}: let it end", file=sys.stderr)
+                return os.EX_TEMPFAIL
+            told = _run(args, settings, model)
     except OSError as error:
         raise TrainingError(
             f"cannot train: {error}: nothing was registered; run this again once it is cured"
         ) from error
-    _print(args, report)
+    print(told)
     return 0
+
+
+def _run(args: argparse.Namespace, settings: Settings, model: Path) -> str:
+    """What came of it, as text or JSON."""
+    from training.place import Place  # noqa: PLC0415  # torch takes seconds, and on a full disk fails
+
+    place = Place(settings.log.dir, settings.state.dir, model, settings.backend.model, settings.heldout.share)
+    if args.if_due:
+        from training.cycle_command import run_if_due  # noqa: PLC0415
+
+        return run_if_due(place, settings.training, args.json)
+    from training.progress import training_bar  # noqa: PLC0415
+    from training.run import train  # noqa: PLC0415
+
+    with training_bar() as advance:
+        report = train(place, settings.training, advance)
+    for problem in report.counts.problems:
+        print(problem, file=sys.stderr)
+    return json.dumps(report.as_dict()) if args.json else _as_text(report)
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -95,22 +117,21 @@ def _only_model(state_dir: Path) -> Path:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[StepMetrics], None]]:
-    """A bar on a terminal's stderr; yields what to call after each step."""
-    from rich.console import Console  # noqa: PLC0415  # quick `--help`
-    from rich.progress import Progress  # noqa: PLC0415
+def _sole_trainer(state_dir: Path) -> Iterator[bool]:
+    """Whether no other trainer works on this state directory; none can begin within the block."""
+    from router.fs import try_lock  # noqa: PLC0415
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("training", total=None)
-        yield lambda step: bar.update(task, completed=step.step, total=step.steps)
+    folder = state_dir / "training"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = try_lock(folder / "lock")
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
-def _print(args: argparse.Namespace, report: Report) -> None:
-    for problem in report.counts.problems:
-        print(problem, file=sys.stderr)
-    if args.json:
-        print(json.dumps(report.as_dict()))
-        return
+def _as_text(report: Report) -> str:
     counts = report.counts
     lines: dict[str, Any] = {
         "groups read": counts.groups_read,
@@ -127,12 +148,13 @@ def _print(args: argparse.Namespace, report: Report) -> None:
             "last step": f"loss {last.loss:.4g}, KL {last.kl:.2g} nats a token, clipped {last.clip_fraction:.1%}",
             "metrics": report.folder,
         }
-    for name, value in lines.items():
-        print(f"{name:<22}{value}")
-    if report.policy is None:
-        print("nothing to train on: no policy was made")
-    else:
-        print(f"registered {report.policy}; it serves once it is promoted")
+    made = f"registered {report.policy}; it serves once it is promoted"
+    last_line = (
+        made
+        if report.policy
+        else f"nothing to train on: no policy was made; dropped groups: {_listed(counts.dropped_groups)}"
+    )
+    return "\n".join([*(f"{name:<22}{value}" for name, value in lines.items()), last_line])
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -73,17 +73,18 @@ class Dataset:
     counts: Counts
 
 
-def read_dataset(log_dir: Path, accepts: Accepts, max_groups: int | None = None) -> Dataset:
+def read_dataset(
+    log_dir: Path, accepts: Accepts, max_groups: int | None = None, on_corrupt: OnCorrupt = OnCorrupt.QUARANTINE
+) -> Dataset:
     """The groups of all sealed segments that may train, the newest `max_groups` of them.
 
-    A damaged segment is set aside. Raises `ConfigError` when the log names several base models and none was chosen,
-    `RecordError` when the list of the forgotten is damaged.
+    A damaged segment is set aside, unless `on_corrupt` says otherwise. Raises `ConfigError` when the log names several
+    base models and none was chosen, `RecordError` when the list of the forgotten is damaged.
     """
     counts, tally = Counts(), Tally()
     base_models: set[str] = set()
-    kept = sorted(
-        _kept(log_dir, accepts, counts, tally, base_models), key=lambda each: (each.created_at, each.group_id)
-    )
+    records = (record for _, record in read_groups(log_dir, on_corrupt=on_corrupt, tally=tally))
+    kept = sorted(_kept(records, accepts, counts, base_models), key=lambda each: (each.created_at, each.group_id))
     if len(base_models) > 1:
         raise ConfigError(
             f"the log holds groups of several base models ({', '.join(sorted(base_models))}): set [backend] model"
@@ -98,9 +99,9 @@ def read_dataset(log_dir: Path, accepts: Accepts, max_groups: int | None = None)
     return Dataset(tuple(kept), next(iter(base_models), None), counts)
 
 
-def _kept(log_dir: Path, accepts: Accepts, counts: Counts, tally: Tally, base_models: set[str]) -> Iterator[Group]:
+def _kept(records: Iterator[GroupRecord], accepts: Accepts, counts: Counts, base_models: set[str]) -> Iterator[Group]:
     seen: set[str] = set()
-    for _, record in read_groups(log_dir, on_corrupt=OnCorrupt.QUARANTINE, tally=tally):
+    for record in records:
         counts.groups_read += 1
         reason = "duplicate" if record.group_id in seen else group_fault(record, accepts)
         seen.add(record.group_id)

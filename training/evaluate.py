@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,6 +19,7 @@ from training.questions import Question
 
 _HEADERS = {"Cache-Control": "no-store", "X-Thinktwice-Purpose": "eval"}
 _PINNED = re.compile(r"policy-\d+-[0-9a-f]{8}")
+_SERVED_WITHIN_S, _LOOK_EVERY_S = 3.0, 0.5  # gateways read the registry once a second
 
 
 class Arm(StrEnum):
@@ -114,9 +116,7 @@ async def evaluate(url: str, plan: Plan, done: Callable[[Trial], None]) -> tuple
     run, jobs = _Run(plan, done, pinned), iter(plan.jobs())
     failures: Sequence[BaseException] = ()
     async with connect(url) as client:
-        unknown = sorted(set(plan.names.values()) - await served_names(client))
-        if unknown:
-            raise TrainingError(f"the gateway does not serve {', '.join(unknown)}: `thinktwice policies` lists all")
+        await _until_served(client, frozenset(plan.names.values()))
         try:
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(plan.concurrency):
@@ -126,3 +126,12 @@ async def evaluate(url: str, plan: Plan, done: Callable[[Trial], None]) -> tuple
     if failures:
         raise failures[0]
     return run.served, run.trials
+
+
+async def _until_served(client: openai.AsyncOpenAI, names: frozenset[str]) -> None:
+    """Return once the gateway knows the names: a policy may have been registered a moment ago."""
+    deadline = time.monotonic() + _SERVED_WITHIN_S
+    while unknown := sorted(names - await served_names(client)):
+        if time.monotonic() > deadline:
+            raise TrainingError(f"the gateway does not serve {', '.join(unknown)}: `thinktwice policies` lists all")
+        await asyncio.sleep(_LOOK_EVERY_S)

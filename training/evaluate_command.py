@@ -6,17 +6,12 @@ import argparse
 import asyncio
 import hashlib
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from router.errors import ConfigError
 
 if TYPE_CHECKING:
-    from training.evaluate import Trial
-
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _EXITS = """exit codes: 0 evaluated, whatever the verdict; 1 no gateway, a policy it does not serve, or no answers;
@@ -60,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from training.comparison import compare  # noqa: PLC0415  # the SDK takes over a second to import
     from training.evaluate import Arm, Plan, evaluate  # noqa: PLC0415
     from training.evaluate_tables import show  # noqa: PLC0415
+    from training.progress import asking_bar  # noqa: PLC0415
     from training.questions import load_questions  # noqa: PLC0415
 
     if args.candidate == args.against:
@@ -75,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         concurrency=args.concurrency,
     )
     facts = _facts(args)
-    with _progress(len(plan.jobs())) as advance:
+    with asking_bar(len(plan.jobs())) as advance:
         served, trials = asyncio.run(evaluate(args.url, plan, advance))
     comparison = compare(plan, served, trials, args.alpha)
     report = facts | comparison.as_dict()
@@ -101,18 +97,6 @@ def _write(path: Path, report: dict[str, Any]) -> None:
         write_durably(path, json.dumps(report, indent=1).encode() + b"\n")
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error}: give another --out") from error
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[Trial], None]]:
-    """A bar on a terminal's stderr; yields what to call after each answer."""
-    from rich.console import Console  # noqa: PLC0415  # quick `--help`
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
-
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("asking", total=total)
-        yield lambda _: bar.advance(task)
 
 
 def _positive(text: str) -> int:

@@ -78,13 +78,17 @@ class _Models(msgspec.Struct, frozen=True):
     data: list[_Model]
 
 
-def connect(url: str) -> openai.AsyncOpenAI:
-    """A client of the gateway at `url`, given with or without `/v1`. Raises `ConfigError` for what is no HTTP URL."""
+def base_url(url: str) -> str:
+    """The root of the API at `url`, given with or without `/v1`. Raises `ConfigError` for what is no HTTP URL."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"--url {url} is not the URL of a gateway: give one such as http://127.0.0.1:8000")
-    base = url.rstrip("/").removesuffix("/v1") + "/v1"
-    return openai.AsyncOpenAI(base_url=base, api_key="unused", max_retries=0, timeout=TIMEOUT_S)
+        raise ConfigError(f"{url} is not the URL of a gateway: give one such as http://127.0.0.1:8000")
+    return url.rstrip("/").removesuffix("/v1") + "/v1"
+
+
+def connect(url: str) -> openai.AsyncOpenAI:
+    """A client of the gateway at `url`. Raises `ConfigError` for what is no HTTP URL."""
+    return openai.AsyncOpenAI(base_url=base_url(url), api_key="unused", max_retries=0, timeout=TIMEOUT_S)
 
 
 async def served_names(client: openai.AsyncOpenAI) -> frozenset[str]:
@@ -93,7 +97,7 @@ async def served_names(client: openai.AsyncOpenAI) -> frozenset[str]:
         response = await client.models.with_raw_response.list()
     except openai.APIError as error:
         why = f"no gateway answers at {client.base_url} ({_name(error)})"
-        raise TrainingError(f"{why}: start it with `thinktwice up` or `thinktwice serve`, or give --url") from error
+        raise TrainingError(f"{why}: start it with `thinktwice up` or `thinktwice serve`, or give its URL") from error
     return frozenset(model.id for model in _decoded(response.content, _Models).data)
 
 
@@ -135,7 +139,7 @@ def _decoded(content: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise TrainingError(f"the server is no thinktwice gateway ({error}): give another --url") from error
+        raise TrainingError(f"the server is no thinktwice gateway ({error}): give another URL") from error
 
 
 def _name(error: openai.APIError) -> str:

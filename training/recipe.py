@@ -9,11 +9,12 @@ from typing import Any
 from router.settings import TrainingSection
 
 OBJECTIVE = "offline_clip"
+_ELSEWHERE = {"model", "due_groups", "eval_data", "eval_max_tokens", "gateway_url", "alpha"}
 
 
 def recipe(training: TrainingSection) -> dict[str, Any]:
-    """The settings as JSON values, all but the model's folder, which differs between machines."""
-    return training.model_dump(mode="json", exclude={"model"})
+    """The settings as JSON values, without the model's folder (machines differ) and what comes before and after."""
+    return training.model_dump(mode="json", exclude=_ELSEWHERE)
 
 
 def recipe_sha256(training: TrainingSection) -> str:

@@ -25,6 +25,7 @@ class Report:
     counts: Counts
     parent: str | None  # the champion that it goes on from; None: the base model
     base_model: str | None  # its name at the engine; None: no group named one
+    cycle: str | None = None  # of `--if-due`, for which it runs
     policy: str | None = None
     ended: Ended | None = None
     identity: list[Identity] = field(default_factory=list)
@@ -48,6 +49,7 @@ def manifest(report: Report, groups: Sequence[Group], config: TrainingSection) -
         "kind": "lora",
         "base_model": report.base_model,
         "parent": report.parent,
+        "cycle": report.cycle,
         "objective": OBJECTIVE,
         "config": recipe(config),
         "config_sha256": recipe_sha256(config),

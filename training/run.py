@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 from router.errors import TrainingError
 from router.fs import append_durably, write_durably
-from router.registry import Policy, PolicyRegistry
+from router.registry import PolicyRegistry
 from router.settings import TrainingSection
 from training.advantage import weigh
 from training.batches import plan_steps
-from training.dataset import Accepts, Dataset, Group, read_dataset
-from training.identity import check_identity, template_fingerprint
-from training.model import BaseModel, load_policy, open_base_model, save_adapter
+from training.dataset import Dataset, Group
+from training.identity import check_identity
+from training.model import load_policy, open_base_model, save_adapter
+from training.place import Place, read_trainable
 from training.recipe import recipe_sha256
 from training.report import Report, manifest
 from training.update import StepMetrics, train_policy
@@ -25,29 +26,18 @@ from training.update import StepMetrics, train_policy
 METRICS, REPORT = "metrics.jsonl", "report.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a run reads and writes."""
-
-    log_dir: Path
-    state_dir: Path
-    model: Path  # folder of the base model
-    base_model: str | None = None  # its name at the engine; None: the single one that the log names
-    heldout_share: float = 0.0
-
-
-def train(place: Place, config: TrainingSection, watch: Callable[[StepMetrics], None]) -> Report:
+def train(
+    place: Place, config: TrainingSection, watch: Callable[[StepMetrics], None], cycle: str | None = None
+) -> Report:
     """Train a successor of the champion on the log and register it; `watch` is called after every step.
 
-    Raises `ConfigError` for a model or a log that cannot be used, `TrainingError` when no logged row is of the policy
-    it names or training diverged, `RegistryError` and `OSError`.
+    `cycle` is kept in the manifest. Raises `ConfigError` for a model or a log that cannot be used, `TrainingError` when
+    no logged row is of the policy it names or training diverged, `RegistryError` and `OSError`; each before anything is
+    registered.
     """
-    registry = PolicyRegistry(place.state_dir)
-    champion = registry.champion().policy
-    parent = registry.get(champion) if champion else None
-    base = open_base_model(place.model)
-    dataset = _read(place, config, base, parent)
-    report = Report(dataset.counts, champion, dataset.base_model)
+    parent, base = place.champion(), open_base_model(place.model)
+    dataset = read_trainable(place, base, parent, config.max_groups)
+    report = Report(dataset.counts, parent.name if parent else None, dataset.base_model, cycle)
     if dataset.base_model is None:
         return report
 
@@ -64,20 +54,13 @@ def train(place: Place, config: TrainingSection, watch: Callable[[StepMetrics], 
     report.ended = train_policy(policy, base.tokenizer, plan_steps(weigh(groups), config), config, record)
     with tempfile.TemporaryDirectory(dir=folder) as adapter:
         save_adapter(policy, Path(adapter), dataset.base_model)
+        registry = PolicyRegistry(place.state_dir)
         report.policy = registry.register(Path(adapter), manifest(report, groups, config), actor="train")
-    write_durably(folder / REPORT, json.dumps(report.as_dict(), indent=2).encode() + b"\n")
+    try:
+        write_durably(folder / REPORT, json.dumps(report.as_dict(), indent=2).encode() + b"\n")
+    except OSError as error:
+        report.counts.problems.append(f"{folder / REPORT}: not written: {error}")
     return report
-
-
-def _read(place: Place, config: TrainingSection, base: BaseModel, parent: Policy | None) -> Dataset:
-    accepts = Accepts(
-        champion=parent.name if parent else None,
-        base_model=place.base_model or (parent.manifest.get("base_model") if parent else None),
-        template_fingerprint=template_fingerprint(base.tokenizer),
-        limits=base.limits,
-        heldout_share=place.heldout_share,
-    )
-    return read_dataset(place.log_dir, accepts, config.max_groups)
 
 
 def _of_this_policy(dataset: Dataset, report: Report, limit: float) -> list[Group]:

@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from router.errors import ConfigError, TrainingError
 from router.settings import TrainingSection
 from tests.support.tiny_policy import tiny_model
-from tests.support.workshop import Workshop, workshop
+from tests.support.training_log import write_log
+from tests.support.workshop import Workshop, mixed_group, workshop
 from training import command
 from training.run import train
 
@@ -74,7 +76,7 @@ def test_the_command_says_what_it_did(shop: Workshop, capsys: pytest.CaptureFixt
     (shop.place.log_dir / "w0" / "00000000000000000000.sealed").unlink()
     args = arguments(shop, "--rank", "4")
     assert args.run(args) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "nothing to train on: no policy was made"
+    assert capsys.readouterr().out.splitlines()[-1] == "nothing to train on: no policy was made; dropped groups: -"
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,61 @@ def test_a_missing_log_and_a_missing_or_doubtful_model_are_named(shop: Workshop,
         (shop.place.state_dir / "models" / name / "config.json").touch()
     with pytest.raises(ConfigError, match="2 models are in"):
         args.run(args)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut"])
+def test_a_damaged_segment_is_one_line_and_the_others_train(
+    shop: Workshop, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.log(tiny_model(), 2)
+    path = write_log(shop.place.log_dir, [mixed_group(tiny_model(), 9)])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data if damage == "flip" else data[: len(data) // 2])
+    args = arguments(shop, "--rank", "4")
+    assert args.run(args) == 0
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1 and str(path) in err
+    assert "groups kept           2" in out and "registered policy-1-" in out
+
+
+def test_another_tokenizer_than_the_engines_is_named(shop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.log(tiny_model(), 2)
+    template = shop.place.model / "chat_template.jinja"
+    template.write_text(template.read_text().replace(":", "says"))
+    args = arguments(shop)
+    assert args.run(args) == 0
+    said = "nothing to train on: no policy was made; dropped groups: template 2"
+    assert capsys.readouterr().out.splitlines()[-1] == said
+
+
+def test_rows_without_logprobs_are_named(shop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    group = mixed_group(tiny_model(), 0)
+    samples = [replace(each, rl_eligible=False, ineligible_reason="no_logprobs") for each in group.samples[:1]]
+    samples += [replace(each, behavior_logprobs=None) for each in group.samples[1:]]
+    write_log(shop.place.log_dir, [replace(group, samples=tuple(samples))])
+    args = arguments(shop)
+    assert args.run(args) == 0
+    out = capsys.readouterr().out
+    assert "dropped completions   ineligible_no_logprobs 1, length_mismatch 1" in out
+    assert out.splitlines()[-1].endswith("no policy was made; dropped groups: no_rows 1")
+
+
+@pytest.mark.parametrize("what", ["model.safetensors", "adapter"])
+def test_damaged_weights_are_a_configuration_error(shop: Workshop, what: str) -> None:
+    shop.log(tiny_model(), 2)
+    weights = shop.place.model / "model.safetensors"
+    if what == "adapter":
+        name = shop.train().policy
+        shop.registry.promote(name, "test", "test")
+        shop.log(shop.policy(name), 2, str(name), start=100)
+        weights = shop.registry.get(str(name)).path / "adapter_model.safetensors"
+        weights.chmod(0o600)
+    weights.write_bytes(weights.read_bytes()[:100])
+    args = arguments(shop)
+    with pytest.raises(ConfigError, match=r"cannot load .* with its adapter") as found:
+        args.run(args)
+    assert "\n" not in str(found.value)
 
 
 def test_layers_that_the_model_lacks_are_a_configuration_error(shop: Workshop) -> None:

@@ -17,9 +17,10 @@ from tests.support.tiny_policy import save_tiny, tiny_model, tiny_tokenizer
 from tests.support.training_log import PLAIN, trained_group, trained_sample, write_log
 from training.identity import logprobs_of, template_fingerprint
 from training.model import quiet_peft
+from training.place import Place
 from training.report import Report
 from training.rows import Row
-from training.run import Place, train
+from training.run import train
 
 PROMPT, GOOD, BAD = (5, 6, 7), (11, 12, 0), (21, 22, 23, 0)
 NAME = "tiny"
@@ -57,7 +58,7 @@ def logprobs(policy: Any, completion: Sequence[int]) -> list[float]:
     return found
 
 
-def mixed_group(policy: Any, number: int, name: str = NAME) -> GroupRecord:
+def mixed_group(policy: Any, number: int, name: str = NAME, base_model: str = NAME) -> GroupRecord:
     samples = [
         trained_sample(
             index, reward, policy=name, completion_token_ids=ids, behavior_logprobs=tuple(logprobs(policy, ids)),
@@ -66,7 +67,7 @@ def mixed_group(policy: Any, number: int, name: str = NAME) -> GroupRecord:
         for index, (ids, reward) in enumerate([(GOOD, 1.0), (BAD, 0.0)])
     ]  # fmt: skip
     return trained_group(
-        f"g{number:03}", created_at=1.7e9 + number, base_model=NAME, policy=name, samples=tuple(samples),
+        f"g{number:03}", created_at=1.7e9 + number, base_model=base_model, policy=name, samples=tuple(samples),
         prompt_token_ids=PROMPT, template_fingerprint=template_fingerprint(tiny_tokenizer()),
     )  # fmt: skip
 

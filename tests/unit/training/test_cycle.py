@@ -1,0 +1,251 @@
+"""A cycle's decisions with training and evaluation faked; a process killed anywhere is made good by the next."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from router.errors import RegistryError, TrainingError
+from router.registry import Action, Policy, PolicyRegistry
+from tests.support.crash import crash_at_every_step
+from training.cycle import ACTOR, CycleRunner, Judgement, NewGroups, NotDue, Ports
+from training.gate import Verdict
+from training.ledger import Cycle, Exit, Ledger, Marker
+
+BETTER = Judgement(Verdict.PROMOTE, "better: 10 wins to 0", 10, 0, 60, 0.001, 0.12)
+EQUAL = Judgement(Verdict.HOLD, "not shown to be better", 1, 1, 60, 0.75, 0.12)
+NEW = 3
+
+
+@dataclass
+class Home:
+    """A state directory, and a trainer and a judge of which a test decides what they find."""
+
+    folder: Path
+    judgement: Judgement = EQUAL
+    training_fault: Exception | None = None
+    gateway_down: bool = False
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+
+    @property
+    def registry(self) -> PolicyRegistry:
+        return PolicyRegistry(self.folder)
+
+    @property
+    def ledger(self) -> Ledger:
+        (self.folder / "training").mkdir(parents=True, exist_ok=True)
+        return Ledger(self.folder / "training")
+
+    def runner(self, due: int = NEW) -> CycleRunner:
+        ports = Ports(self._new_groups, self._train, self._evaluate)
+        return CycleRunner(self.registry, self.ledger, ports, due, clock=lambda: 5.0)
+
+    def run(self) -> Cycle:
+        ended = self.runner().run()
+        assert isinstance(ended, Cycle)
+        return ended
+
+    def until_nothing_is_due(self) -> None:
+        while not isinstance(self.runner().run(), NotDue):
+            pass
+
+    def _new_groups(self, last: Marker | None) -> NewGroups:
+        return NewGroups(NEW if last is None else 0, {"no_consent": 2})
+
+    def _train(self, cycle: str) -> str:
+        if self.training_fault is not None:
+            raise self.training_fault
+        adapter = self.folder / "adapter"
+        adapter.mkdir(exist_ok=True)
+        (adapter / "adapter.safetensors").write_text(f"weights of {cycle}")  # no two runs make the same policy
+        return self.registry.register(adapter, manifest(cycle, self.registry.champion().policy), ACTOR)
+
+    def _evaluate(self, candidate: Policy, parent: str | None) -> Judgement:
+        self.asked.append((candidate.name, parent))
+        if self.gateway_down:
+            raise TrainingError("no gateway answers")
+        return self.judgement
+
+
+def manifest(cycle: str | None, parent: str | None) -> dict[str, object]:
+    data = {"groups": NEW, "dropped_groups": {"no_consent": 2}, "last_group": "g9", "to": 9.0}
+    return {"cycle": cycle, "parent": parent, "base_model": "base", "data": data}
+
+
+def another(home: Home, weights: str = "of another") -> str:
+    """A policy that no cycle made."""
+    folder = home.folder / "another"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter.safetensors").write_text(weights)
+    return home.registry.register(folder, manifest(None, None), "a person")
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "state")
+
+
+def test_with_too_few_new_groups_nothing_is_written(home: Home) -> None:
+    home.run()
+    before = files(home.folder)
+    ended = home.runner().run()
+    assert ended == NotDue(NewGroups(0, {"no_consent": 2}), NEW)
+    assert files(home.folder) == before
+    assert len(home.asked) == 1
+
+
+def test_as_many_as_are_needed_are_enough(home: Home) -> None:
+    assert isinstance(home.runner(due=NEW + 1).run(), NotDue)
+    assert isinstance(home.runner(due=NEW).run(), Cycle)
+
+
+def test_a_better_candidate_is_promoted_for_the_gates_reason(home: Home) -> None:
+    home.judgement = BETTER
+    ended = home.run()
+    assert home.registry.champion().policy == ended.policy
+    flip = home.registry.history()[-1]
+    assert (flip.action, flip.actor, flip.reason) == (Action.PROMOTE, "train", BETTER.why)
+    assert home.asked == [(ended.policy, None)]
+    assert home.ledger.cycles() == [ended]
+    assert (ended.exit, ended.verdict, ended.why, ended.ts) == (Exit.PROMOTED, Verdict.PROMOTE, BETTER.why, 5.0)
+    assert (ended.n01, ended.n10, ended.pairs, ended.p, ended.mde) == (10, 0, 60, 0.001, 0.12)
+    assert (ended.parent, ended.groups, ended.drops) == (None, NEW, {"no_consent": 2})
+    assert ended.seconds.keys() == {"train", "evaluate"}
+    assert home.ledger.unfinished() is None
+
+
+@pytest.mark.parametrize("verdict", [Verdict.HOLD, Verdict.INCONCLUSIVE])
+def test_any_other_candidate_is_held(home: Home, verdict: Verdict) -> None:
+    home.judgement = Judgement(verdict, "no", 0, 0, 4, 1.0, None)
+    ended = home.run()
+    assert (ended.exit, ended.verdict, ended.why) == (Exit.HELD, verdict, "no")
+    assert home.registry.champion().epoch == 0
+    assert isinstance(home.runner().run(), NotDue)
+
+
+def test_a_candidate_that_could_not_be_judged_is_judged_by_the_next_run_and_not_trained_again(home: Home) -> None:
+    home.gateway_down, home.judgement = True, BETTER
+    with pytest.raises(TrainingError, match=r"no gateway answers; policy-1-\w+ stays pending") as found:
+        home.run()
+    assert "\n" not in str(found.value)
+    assert home.ledger.cycles() == [] and home.registry.champion().policy is None
+    home.gateway_down = False
+    ended = home.run()
+    assert (ended.exit, len(home.registry.policies())) == (Exit.PROMOTED, 1)
+
+
+def test_a_candidate_of_a_champion_that_no_longer_serves_is_dropped(home: Home) -> None:
+    home.gateway_down, home.judgement = True, BETTER
+    with pytest.raises(TrainingError):
+        home.run()
+    home.gateway_down, now = False, another(home)
+    home.registry.promote(now, "by hand", "a person")
+    ended = home.run()
+    assert (ended.exit, ended.verdict) == (Exit.DROPPED, None)
+    assert ended.why == f"the champion changed from the base model to {now} since {ended.policy} was trained"
+    assert home.registry.champion().policy == now
+    assert len(home.asked) == 1
+    assert home.ledger.cycles() == [ended]
+
+
+def test_a_champion_that_changes_while_the_candidate_is_judged_stays(home: Home) -> None:
+    now = another(home)
+    home.judgement = BETTER
+    runner = home.runner()
+
+    def evaluate(candidate: Policy, parent: str | None) -> Judgement:
+        home.registry.promote(now, "by hand", "a person")
+        return BETTER
+
+    ports = Ports(runner.ports.new_groups, runner.ports.train, evaluate)
+    ended = CycleRunner(home.registry, home.ledger, ports, NEW).run()
+    assert isinstance(ended, Cycle)
+    assert (ended.exit, ended.verdict, home.registry.champion().policy) == (Exit.DROPPED, Verdict.PROMOTE, now)
+
+
+def test_a_promotion_that_was_rolled_back_before_the_line_was_written_is_not_made_again(home: Home) -> None:
+    home.judgement = BETTER
+    promoted = home.run()
+    home.registry.rollback("it does harm", "a person")
+    (home.folder / "training" / "ledger.jsonl").unlink()
+    home.ledger.save(promoted)
+    ended = home.run()
+    assert (ended.exit, home.registry.champion().policy) == (Exit.PROMOTED, None)
+
+
+@pytest.mark.parametrize("fault", [TrainingError("the loss is not finite"), RegistryError("no"), OSError(28, "full")])
+def test_a_training_that_fails_is_a_line_and_is_due_again(home: Home, fault: Exception) -> None:
+    home.training_fault = fault
+    with pytest.raises(TrainingError, match=r"training failed: .*serving is as it was"):
+        home.run()
+    [failed] = home.ledger.cycles()
+    assert (failed.exit, failed.why, failed.policy, failed.last_group) == (Exit.FAILED, str(fault), None, None)
+    assert home.registry.policies() == () and home.ledger.unfinished() is None
+    home.training_fault = None
+    assert home.run().exit is Exit.HELD
+    assert len(home.ledger.cycles()) == 2
+
+
+def test_the_next_cycle_goes_on_from_the_policy_that_was_promoted(home: Home) -> None:
+    home.judgement = BETTER
+    first = home.run()
+    runner = home.runner()
+    ports = Ports(lambda last: NewGroups(NEW, {}), runner.ports.train, runner.ports.evaluate)
+    second = CycleRunner(home.registry, home.ledger, ports, NEW).run()
+    assert isinstance(second, Cycle)
+    assert second.parent == first.policy != second.policy == home.registry.champion().policy
+    assert home.asked == [(first.policy, None), (second.policy, first.policy)]
+
+
+@pytest.mark.parametrize(("judgement", "least"), [(BETTER, 50), (EQUAL, 40)])
+def test_a_process_killed_before_any_step_leaves_serving_whole_and_the_next_run_ends_the_cycle(
+    tmp_path: Path, judgement: Judgement, least: int
+) -> None:
+    home = Home(tmp_path / "state", judgement)
+    died_with: set[tuple[bool, bool, bool]] = set()
+
+    def prepare() -> None:
+        shutil.rmtree(home.folder, ignore_errors=True)
+        home.ledger.cycles()
+
+    for _ in crash_at_every_step(prepare, home.until_nothing_is_due, least=least):
+        registered, serving = home.registry.policies(), home.registry.champion().policy
+        assert serving is None or [serving] == [policy.name for policy in registered]
+        died_with.add((bool(registered), serving is not None, bool(home.ledger.cycles())))
+        home.until_nothing_is_due()
+        [line] = home.ledger.cycles()
+        [policy] = home.registry.policies()
+        assert line.policy == policy.name
+        assert line.exit is (Exit.PROMOTED if judgement is BETTER else Exit.HELD)
+        flips = [entry for entry in home.registry.history() if entry.action is not Action.REGISTER]
+        assert len(flips) == (judgement is BETTER)
+        assert home.registry.champion().policy == (policy.name if judgement is BETTER else None)
+        assert home.ledger.unfinished() is None
+
+    stages = {(False, False, False), (True, False, False), (True, judgement is BETTER, True)}
+    assert died_with == stages | ({(True, True, False)} if judgement is BETTER else set())
+
+
+def test_a_process_killed_after_the_ledgers_line_leaves_no_second_one(home: Home) -> None:
+    ended = home.run()
+    home.ledger.save(ended)
+    assert home.ledger.unfinished() is None
+    home.ledger.finish(ended)
+    assert home.ledger.cycles() == [ended]
+    assert not (home.folder / "training" / "cycle.json").exists()
+
+
+def test_a_fault_that_is_none_of_ours_leaves_the_cycle_to_begin_anew(home: Home) -> None:
+    home.training_fault = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        home.run()
+    home.training_fault = None
+    assert home.run().exit is Exit.HELD
+    assert len(home.ledger.cycles()) == 1

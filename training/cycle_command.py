@@ -1,0 +1,73 @@
+"""`thinktwice train --if-due`: the cycle with its real parts, and what it prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import msgspec
+
+from router.errors import ConfigError, TrainingError
+from router.registry import PolicyRegistry
+from router.settings import TrainingSection
+from training.cycle import CycleRunner, NotDue, Ports
+from training.http_client import base_url
+from training.judge import judge
+from training.ledger import Cycle, Ledger
+from training.place import Place, new_groups
+from training.progress import training_bar
+from training.questions import Question, load_questions
+
+
+def run_if_due(place: Place, training: TrainingSection, as_json: bool) -> str:
+    """Run a cycle, or the rest of one, and say how it ended. Raises as `CycleRunner.run`, and `ConfigError`."""
+    if training.eval_data is None:
+        raise ConfigError("--if-due judges what it trains: set [training] eval_data to a file of held-out questions")
+    base_url(training.gateway_url)  # known to be one before hours are spent
+    questions = load_questions(training.eval_data)
+    runner = CycleRunner(
+        registry=PolicyRegistry(place.state_dir),
+        ledger=Ledger(place.state_dir / "training"),
+        ports=_ports(place, training, questions),
+        due_groups=training.due_groups,
+    )
+    try:
+        ended = runner.run()
+    except OSError as error:
+        raise TrainingError(f"the cycle cannot go on: {error}: run this again once it is cured") from error
+    return _as_json(ended) if as_json else _as_text(ended)
+
+
+def _ports(place: Place, training: TrainingSection, questions: tuple[Question, ...]) -> Ports:
+    def train_for(cycle: str) -> str:
+        from training.run import train  # noqa: PLC0415  # TRL takes seconds, and most runs are not due
+
+        with training_bar() as advance:
+            report = train(place, training, advance, cycle)
+        for problem in report.counts.problems:
+            print(problem, file=sys.stderr)
+        if report.policy is None:  # forgotten, or of a champion that no longer serves, since they were counted
+            raise TrainingError("the groups that were due are gone")
+        return report.policy
+
+    return Ports(
+        new_groups=lambda last: new_groups(place, last),
+        train=train_for,
+        evaluate=lambda candidate, parent: judge(training, questions, candidate, parent),
+    )
+
+
+def _as_json(ended: Cycle | NotDue) -> str:
+    if isinstance(ended, NotDue):
+        return json.dumps(
+            {"exit": "not_due", "needed": ended.needed, "groups": ended.new.number, "drops": ended.new.drops}
+        )
+    return msgspec.json.encode(ended).decode()
+
+
+def _as_text(ended: Cycle | NotDue) -> str:
+    if isinstance(ended, NotDue):
+        drops = ", ".join(f"{reason} {number}" for reason, number in sorted(ended.new.drops.items()))
+        found = f"{ended.new.number} new trainable groups, {ended.needed} are needed"
+        return f"not due: {found}; dropped: {drops or 'none'}"
+    return f"{ended.exit} {ended.policy}: {ended.why}"

@@ -1,0 +1,57 @@
+"""Where a run reads and writes, and the groups that it may train on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from router.log.groups import OnCorrupt
+from router.registry import Policy, PolicyRegistry
+from training.cycle import NewGroups
+from training.dataset import Accepts, Dataset, read_dataset
+from training.identity import template_fingerprint
+from training.ledger import Marker
+from training.model import BaseModel, open_base_model
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run reads and writes."""
+
+    log_dir: Path
+    state_dir: Path
+    model: Path  # folder of the base model
+    base_model: str | None = None  # its name at the engine; None: the single one that the log names
+    heldout_share: float = 0.0
+
+    def champion(self) -> Policy | None:
+        """The policy to go on from, None for the base model. Raises `RegistryError`."""
+        registry = PolicyRegistry(self.state_dir)
+        name = registry.champion().policy
+        return registry.get(name) if name else None
+
+
+def read_trainable(
+    place: Place,
+    base: BaseModel,
+    parent: Policy | None,
+    max_groups: int | None = None,
+    on_corrupt: OnCorrupt = OnCorrupt.QUARANTINE,
+) -> Dataset:
+    """The groups that may train the successor of `parent`. Raises as `read_dataset`."""
+    accepts = Accepts(
+        champion=parent.name if parent else None,
+        base_model=place.base_model or (parent.manifest.get("base_model") if parent else None),
+        template_fingerprint=template_fingerprint(base.tokenizer),
+        limits=base.limits,
+        heldout_share=place.heldout_share,
+    )
+    return read_dataset(place.log_dir, accepts, max_groups, on_corrupt)
+
+
+def new_groups(place: Place, last: Marker | None) -> NewGroups:
+    """The trainable groups newer than `last`. Changes nothing, not even a damaged segment's name."""
+    dataset = read_trainable(place, open_base_model(place.model), place.champion(), on_corrupt=OnCorrupt.SKIP)
+    damage = {f"damaged_{what}": number for what, number in dataset.counts.damage.items()}
+    number = sum(last is None or (group.created_at, group.group_id) > last for group in dataset.groups)
+    return NewGroups(number, {**dataset.counts.dropped_groups, **damage})
