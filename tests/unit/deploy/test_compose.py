@@ -124,6 +124,14 @@ def test_the_gateway_and_the_trainer_read_the_committed_configuration() -> None:
         assert command[command.index("--config") + 1] == mounts["./thinktwice.toml"]
 
 
+def test_the_trainer_finds_the_questions_and_the_gateway(settings: Settings) -> None:
+    mounts = dict(volume.split(":")[:2] for volume in service("trainer")["volumes"])
+    assert mounts["/dev/null"] == str(settings.training.eval_data)  # until EVAL_DATA names a file
+    chosen = compose(CHOSEN | {"EVAL_DATA": "/srv/eval.jsonl"})["services"]["trainer"]["volumes"]
+    assert f"/srv/eval.jsonl:{settings.training.eval_data}:ro" in chosen
+    assert _port(settings.training.gateway_url) == settings.server.port
+
+
 def test_the_gateways_command_line_is_one() -> None:
     args = build_parser(entry_points(group=GROUP)).parse_args(service("gateway")["command"])
     assert args.run.__module__ == "gateway.commands.serve"

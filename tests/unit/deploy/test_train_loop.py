@@ -7,24 +7,26 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
-from tests.support.compose import DEPLOY
+from router.cli import GROUP, build_parser
+from tests.support.compose import DEPLOY, service
 
 
 @contextmanager
-def looping(folder: Path, fake: str) -> Iterator[subprocess.Popen[bytes]]:
+def looping(folder: Path, fake: str, arguments: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
     """The loop with `thinktwice` replaced by a shell script that notes its arguments in `folder`/calls first."""
     command = folder / "thinktwice"
     command.write_text(f'#!/bin/sh\necho "$@" >>{shlex.quote(str(folder / "calls"))}\n{fake}\n')
     command.chmod(0o755)
     env = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "TRAIN_INTERVAL_S": "0.05"}
     with (folder / "complaints").open("wb") as complaints:
-        loop = subprocess.Popen([DEPLOY / "train-loop"], env=env, stderr=complaints)
+        loop = subprocess.Popen([DEPLOY / "train-loop", *arguments], env=env, stderr=complaints)
     try:
         yield loop
     finally:
@@ -62,3 +64,10 @@ def test_a_running_training_is_ended_with_it(tmp_path: Path) -> None:
         loop.send_signal(signal.SIGTERM)
         assert loop.wait(10) == 0
     assert calls(tmp_path, 2)[-1] == "ended"
+
+
+def test_what_the_trainer_runs_is_a_command_line(tmp_path: Path) -> None:
+    with looping(tmp_path, "exit 0", service("trainer")["command"]):
+        [called, *_] = calls(tmp_path, 1)
+    args = build_parser(entry_points(group=GROUP)).parse_args(called.split())
+    assert args.if_due and args.run.__module__ == "training.command"
