@@ -4,14 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: install install-dev run test test-vllm lint bench docs
+.PHONY: install install-dev run demo-loop test test-vllm lint bench docs
 
 # The torch build is apart from the locks: its CPU and CUDA builds differ, so its hash does too.
-$(VENV)/.embedded: deploy/locks/embedded.txt deploy/locks/torch.txt pyproject.toml
+$(VENV)/.embedded: deploy/locks/embedded.txt deploy/locks/train.txt deploy/locks/torch.txt pyproject.toml
 	@echo "installing into $(VENV) (once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -r deploy/locks/torch.txt
-	@$(PIP) --no-deps --require-hashes -r deploy/locks/embedded.txt
+	@$(PIP) --no-deps --require-hashes -r deploy/locks/embedded.txt -r deploy/locks/train.txt
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -27,6 +27,10 @@ install-dev: $(VENV)/.dev
 # MODEL=, ENGINE=embedded|vllm|URL, PORT= and DEMO_ONLY=1 are honoured.
 run: install
 	@$(BIN)/thinktwice up $(if $(DEMO_ONLY),--demo-only,--demo) $(if $(MODEL),--model $(MODEL)) $(if $(ENGINE),--engine $(ENGINE)) $(if $(PORT),--port $(PORT))
+
+# Traffic, training, gate, verdict: one cycle of the loop, on a state of its own.
+demo-loop: install
+	@$(BIN)/thinktwice up --demo-loop --config deploy/demo-loop.toml $(if $(PORT),--port $(PORT))
 
 lint: install-dev
 	$(BIN)/ruff check

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import openai
@@ -15,7 +16,8 @@ from gateway.client import Reply, error_code, reply_of
 from router.enums import Status
 from router.errors import ThinkTwiceError
 
-_HEADERS = {"Cache-Control": "no-store", "X-Thinktwice-Purpose": "eval"}
+# Never cached, kept out of training and scorecard.
+EVALUATION: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store", "X-Thinktwice-Purpose": "eval"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +28,15 @@ class Job:
     arm: str
     bounds: Mapping[str, int] | None = None  # of the samples; None leaves the row's own
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=lambda: EVALUATION)
 
     def request(self, model: str) -> dict[str, Any]:
-        """The SDK call's arguments: never cached, kept out of training and scorecard."""
+        """The SDK call's arguments."""
         verification = {**self.row.verification, **({"samples": self.bounds} if self.bounds else {})}
         return {
             "model": model,
             "messages": list(self.row.messages),
-            "extra_headers": _HEADERS,
+            "extra_headers": dict(self.headers),
             "extra_body": {**self.sampling, "verification": verification},
         }
 

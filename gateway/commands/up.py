@@ -20,6 +20,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--port", type=int, help="port of the gateway (default 8000)")
     parser.add_argument("--demo", action="store_true", help="drive the demonstration first")
     parser.add_argument("--demo-only", action="store_true", help="drive the demonstration and stop")
+    parser.add_argument("--demo-loop", action="store_true", help="drive traffic and one training cycle, and stop")
     parser.set_defaults(run=run)
 
 
@@ -29,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
     from gateway.local.children import Children  # noqa: PLC0415
     from gateway.local.demo import Demo  # noqa: PLC0415
+    from gateway.local.loop import LoopDemo  # noqa: PLC0415
     from gateway.local.stack import Wanted, start_stack  # noqa: PLC0415
 
     settings = load_settings(args.config)
@@ -39,6 +41,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         with Children(settings.state.dir / "run") as children:
             url = start_stack(children, settings, wanted, lambda line: console.print(f"  {line}", style="dim"))
+            if args.demo_loop:
+                LoopDemo(url, settings, args.config, console).run()
+                return 0
             if args.demo or args.demo_only:
                 passed = Demo(url, console).run()
                 if args.demo_only or not passed:
@@ -61,4 +66,9 @@ _NEXT = """\
   thinktwice bench solve --data ../shared/data/svamp_dev.jsonl --limit 20 --url {url}
   curl {url}/v1/scorecard
   thinktwice log stats
+To retrain on what was logged, then judge and promote what came of it:
+  thinktwice train
+  thinktwice evaluate --candidate POLICY --data heldout.jsonl --url {url}
+  thinktwice promote POLICY --url {url}        (thinktwice rollback undoes it)
+or all of it on a schedule: thinktwice train --if-due. `make demo-loop` shows the whole loop.
 Stop with Ctrl-C."""
