@@ -12,7 +12,7 @@ from typing import Any
 import promql_parser as promql
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
-VARIABLES = {"$__rate_interval": "15s", "$__range": "2m", "$window": "1m"}
+VARIABLES = dict.fromkeys(("$__rate_interval", "$__range", "$window"), "5m")  # more than a test takes
 
 
 @dataclass(frozen=True, slots=True)

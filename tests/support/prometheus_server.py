@@ -94,7 +94,7 @@ class PrometheusServer:
         assert len(series) < 2, f"{expr} gives {len(series)} series"
         return series[0].values[0] if series else math.nan
 
-    def wait_for(self, expr: str, value: float, timeout_s: float = 10.0) -> None:
+    def wait_for(self, expr: str, value: float, timeout_s: float = 30.0) -> None:
         """Poll an expression until it has a value."""
         deadline = time.monotonic() + timeout_s
         while self.value(expr) != value:
