@@ -8,10 +8,11 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-from gateway.adapters.memory_cache import MemoryCache
-from gateway.adapters.redis_cache import RedisCache
+from gateway.adapters.memory_store import MemoryStore
+from gateway.adapters.redis_store import RedisStore
 from gateway.adapters.segment_log import SegmentLog
 from gateway.adapters.vllm import VllmBackend
+from gateway.breaker import Breaker, BreakerState
 from gateway.chat import ChatRoute
 from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
@@ -55,8 +56,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         metrics = Metrics(verifiers=CHECK_TYPES)
         log = SegmentLog.open(settings.log, on_commit=metrics.observe_fsync)
         stack.push_async_callback(log.close)
-        cache = _cache(settings.redis)
-        stack.push_async_callback(cache.close)
+        store = _store(settings.redis, metrics)
+        stack.push_async_callback(store.close)
         verifier = await stack.enter_async_context(
             WorkerPool(workers=settings.verify.workers, queue=settings.verify.queue)
         )
@@ -72,7 +73,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         deps = Dependencies(
             backend=backend,
             verifier=verifier,
-            cache=cache,
+            store=store,
             log=log,
             policies=policies,
             router=Router(
@@ -87,6 +88,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             deadline_s=settings.server.deadline_s,
             heldout_share=settings.heldout.share,
             salt=load_salt(settings.state.dir),
+            caching=settings.redis,
         )
         watcher = Watcher(deps, cache_name="redis" if settings.redis.url else "memory")
         with suppress(TimeoutError):
@@ -102,11 +104,19 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         )
 
 
-def _cache(section: RedisSection) -> RedisCache | MemoryCache:
-    if section.url is not None:
-        return RedisCache(section.url, timeout_s=section.timeout_s, ttl_s=section.ttl_s)
-    _log.warning("no [redis] url: verified answers are cached in this process only, at most %d", section.memory_entries)
-    return MemoryCache(section.memory_entries, section.ttl_s)
+def _store(section: RedisSection, metrics: Metrics) -> RedisStore | MemoryStore:
+    if section.url is None:
+        _log.warning(
+            "no [redis] url: verified answers are cached in this process only, at most %d", section.memory_entries
+        )
+        return MemoryStore(section.memory_entries)
+
+    def changed(state: BreakerState) -> None:
+        metrics.set_breaker(state)
+        if state is not BreakerState.HALF_OPEN:
+            _log.warning("Redis %s", "answers again" if state is BreakerState.CLOSED else "fails: serving without it")
+
+    return RedisStore(section.url, timeout_s=section.timeout_s, breaker=Breaker(on_change=changed))
 
 
 def _scorecard(settings: Settings, policies: PolicyDirectory) -> Scorecard:

@@ -10,9 +10,9 @@ from gateway.metrics import Metrics
 from gateway.policies import PolicyDirectory
 from gateway.scorecard import Scorecard
 from router.domain import EngineInfo
-from router.ports import AnswerCache, Backend, GroupLog, Verifier
+from router.ports import Backend, GroupLog, Store, Verifier
 from router.route import Router
-from router.settings import PriceSection
+from router.settings import PriceSection, RedisSection
 
 UNPROBED = EngineInfo("unknown", "unknown", (), False, "unknown", missing=("it has not been probed yet",))
 
@@ -23,7 +23,7 @@ class Dependencies:
 
     backend: Backend
     verifier: Verifier
-    cache: AnswerCache
+    store: Store
     log: GroupLog
     policies: PolicyDirectory
     router: Router
@@ -33,8 +33,13 @@ class Dependencies:
     deadline_s: float
     heldout_share: float
     salt: bytes
+    caching: RedisSection
     engine: EngineInfo = UNPROBED
 
     def cache_salt(self, tenant: str) -> str:
         """The prefix-cache salt of a tenant: no tenant can time another's prompts. HMAC-SHA256 of the secret salt."""
         return hmac.digest(self.salt, b"prefix-cache:" + tenant.encode(), "sha256").hex()[:32]
+
+    def seal_key(self, purpose: str) -> bytes:
+        """The key that seals stored values of one kind, 32 bytes derived from the secret salt (HMAC-SHA256)."""
+        return hmac.digest(self.salt, b"seal:" + purpose.encode(), "sha256")

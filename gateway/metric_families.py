@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from gateway.breaker import BreakerState
 from gateway.families import OTHER, Families
 from router.domain import MAX_SAMPLES
 from router.enums import Outcome, Purpose, Reason, Route, Status
@@ -141,6 +142,14 @@ class Stores:
             "cache_lookups_total", "Answer cache lookups; hit ratio is hit / (hit + miss)", {"result": CacheResult}
         )
         self.cache_up = families.gauge("cache_up", "1 while the answer cache serves", {"store": ("redis", "memory")})
+        self.rejected = families.counter(
+            "cache_rejected_total", "Stored values that were damaged or not written with this gateway's secret: misses"
+        )
+        self.breaker = families.gauge(
+            "cache_breaker_state",
+            "1 for the state of the breaker before Redis; `open`: served without it",
+            {"state": tuple(BreakerState)},
+        )
         self.appended = families.counter("grouplog_appended_total", "Groups handed to the group log")
         self.refused = families.counter("grouplog_refused_total", "Requests refused because the group log is not ready")
         self.rows = families.counter(

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
+from gateway.breaker import BreakerState
 from gateway.families import OTHER, ClosedSet, Families, Family, WithoutCreated
 from gateway.metric_families import (
     CHECK_TYPES,
@@ -46,6 +47,7 @@ class Metrics:
         families, verifiers = Families(self._registry), tuple(verifiers)
         self._traffic, self._answers = Traffic(families), Answers(families, verifiers)
         self._spending, self._stores, self._identity = Spending(families), Stores(families), Identity(families)
+        self.set_breaker(BreakerState.CLOSED)
         self._models = ClosedSet("model", models, self._identity.overflow)
         self._verifiers = ClosedSet("verifier", verifiers, self._identity.overflow)
         self._training = ClosedSet("training", TRAINING, self._identity.overflow)
@@ -94,6 +96,10 @@ class Metrics:
         """Count one question to the answer cache."""
         self._stores.lookups.labels(result).inc()
 
+    def observe_rejected(self) -> None:
+        """Count a stored value that was damaged or not written by a gateway with this secret."""
+        self._stores.rejected.inc()
+
     def observe_logged(self, group: GroupRecord) -> None:
         """Count a group handed to the log, and its samples by whether they can train."""
         self._stores.appended.inc()
@@ -120,6 +126,11 @@ class Metrics:
     def set_cache(self, store: str, up: bool) -> None:
         """Show whether the cache (`redis` or `memory`) serves."""
         self._stores.cache_up.labels(store).set(up)
+
+    def set_breaker(self, state: BreakerState) -> None:
+        """Show whether Redis is asked."""
+        for each in BreakerState:
+            self._stores.breaker.labels(each).set(each is state)
 
     def set_engine(self, info: EngineInfo | None) -> None:
         """Show the engine that answers, or that none does."""

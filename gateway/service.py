@@ -19,7 +19,7 @@ from gateway.dependencies import Dependencies
 from gateway.group_record import group_record
 from gateway.served import Served
 from gateway.stopwatch import Stopwatch
-from gateway.verified_answers import VerifiedAnswers
+from gateway.verified_answers import CacheKey, VerifiedAnswers, cached_answer
 from router.decode import Decoded, Decoder, Task
 from router.domain import Tokens, Verification
 from router.enums import Effort, OnFailure, Purpose, Route, Status, Stopped
@@ -39,7 +39,13 @@ class AnswerService:
     def __init__(self, dependencies: Dependencies) -> None:
         self._deps = dependencies
         self._decoder = Decoder(dependencies.backend, dependencies.verifier)
-        self._verified = VerifiedAnswers(dependencies.cache, dependencies.metrics, dependencies.scorecard)
+        self._verified = VerifiedAnswers(
+            dependencies.store,
+            dependencies.seal_key("answers"),
+            dependencies.metrics,
+            dependencies.scorecard,
+            dependencies.caching.ttl_s,
+        )
 
     async def prepare(self, call: ChatCall) -> Prepared:
         """Admit and route a call, before any token is spent.
@@ -75,12 +81,14 @@ class AnswerService:
         Raises `VerificationFailed` or `NotVerified` under `on_failure: error`, `BackendError`, and `LogUnavailable`.
         """
         watch = Stopwatch()
-        if (cached := await self._verified.find(prepared)) is not None:
+        key = self._verified.key(prepared)
+        if key is not None and (stored := await self._verified.find(key)) is not None:
+            cached = cached_answer(stored, prepared)
             self._count(prepared, cached.verification, watch)
             return cached
         with watch.elsewhere():
             decoded, completion = await self._sample(prepared)
-        return await self._settle(prepared, decoded, watch, completion)
+        return await self._settle(prepared, decoded, watch, completion, key)
 
     async def stream_live(self, prepared: Prepared) -> AsyncGenerator[Mapping[str, Any] | Answer]:
         """The engine's chunks as they come, then the settled `Answer`, then the chunk that ended the last sample.
@@ -106,7 +114,7 @@ class AnswerService:
             if not fold.complete:
                 raise BackendProtocolError("the engine ended its stream before its last sample")
         decoded.tokens, decoded.prompt_token_ids = fold.tokens(), fold.prompt_token_ids
-        yield await self._settle(prepared, decoded, watch, None)
+        yield await self._settle(prepared, decoded, watch)
         yield last
 
     async def _sample(self, prepared: Prepared) -> tuple[Decoded, Mapping[str, Any] | None]:
@@ -130,7 +138,12 @@ class AnswerService:
         return await self._decoder.decode(task, plan, first=decoded), None
 
     async def _settle(
-        self, prepared: Prepared, decoded: Decoded, watch: Stopwatch, completion: Mapping[str, Any] | None
+        self,
+        prepared: Prepared,
+        decoded: Decoded,
+        watch: Stopwatch,
+        completion: Mapping[str, Any] | None = None,
+        key: CacheKey | None = None,
     ) -> Answer:
         """Log, cache and count a decoded request, then apply `on_failure`."""
         deps, spec = self._deps, prepared.call.spec
@@ -141,7 +154,8 @@ class AnswerService:
         record = group_record(prepared, concluded, deps.engine, prompt_hash=hashed, heldout=heldout)
         await deps.log.append(record)
         deps.metrics.observe_logged(record)
-        await self._verified.keep(prepared, concluded)
+        if key is not None:
+            await self._verified.keep(key, prepared, concluded)
         refuse = verification.status is not Status.VERIFIED and spec.on_failure is not OnFailure.RETURN
         self._count(prepared, verification, watch, record=record, decoded=decoded, refused=refuse)
         answer = Answer(

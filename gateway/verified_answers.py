@@ -2,61 +2,95 @@
 
 from __future__ import annotations
 
+import random
 import time
+from dataclasses import dataclass
 
 from gateway.answer import Answer, Concluded, Prepared
 from gateway.group_record import check_record
 from gateway.metrics import CacheResult, Metrics
 from gateway.scorecard import Scorecard
+from gateway.sealed_store import SealedStore
 from router.cache_key import cache_key
 from router.domain import CheckResult, Tokens, Verification
 from router.enums import CheckClass, Route, Status
-from router.errors import CacheUnavailable
-from router.ports import AnswerCache
-from router.records import CachedAnswer
+from router.errors import CacheUnavailable, RecordError
+from router.ports import Store
+from router.records import CachedAnswer, decode_answer, encode
+
+NAMESPACE = "tt:v1:"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKey:
+    """Where a request's answer is stored, and the 32-byte digest that the stored answer must name."""
+
+    name: str
+    digest: bytes
 
 
 class VerifiedAnswers:
-    """Finds and keeps verified answers."""
+    """Finds and keeps verified answers. They live `ttl_s` seconds, give or take 10 %, so that they do not end at once.
 
-    def __init__(self, cache: AnswerCache, metrics: Metrics, scorecard: Scorecard) -> None:
-        self._cache, self._metrics, self._scorecard = cache, metrics, scorecard
+    `key` seals them: gateways that share a store share it (`SealedStore`).
+    """
 
-    async def find(self, prepared: Prepared) -> Answer | None:
-        """The verified answer to this very request, or None."""
+    def __init__(self, store: Store, key: bytes, metrics: Metrics, scorecard: Scorecard, ttl_s: float) -> None:
+        self._store = SealedStore(store, key, metrics.observe_rejected)
+        self._metrics, self._scorecard, self._ttl_s = metrics, scorecard, ttl_s
+
+    def key(self, prepared: Prepared) -> CacheKey | None:
+        """The key of a request, None for one that bypasses the cache. Hashes the whole request: once is enough."""
         if not prepared.cacheable:
             self._metrics.observe_cache(CacheResult.BYPASS)
             return None
-        key, digest = _key(prepared)
+        name, digest = cache_key(
+            tenant=prepared.call.tenant.name,
+            policy=prepared.policy.name,
+            epoch=prepared.policy.epoch,
+            prompt=prepared.call.prompt,
+            verification=prepared.call.spec,
+        )
+        return CacheKey(NAMESPACE + name, digest)
+
+    async def find(self, key: CacheKey) -> CachedAnswer | None:
+        """The verified answer to this very request, or None."""
         try:
-            stored = await self._cache.get(key)
+            stored = await self.peek(key)
         except CacheUnavailable:
             self._metrics.observe_cache(CacheResult.ERROR)
             return None
-        hit = stored is not None and stored.key_digest == digest
-        self._metrics.observe_cache(CacheResult.HIT if hit else CacheResult.MISS)
-        self._scorecard.record_lookup(hit)
-        return _answer(stored, prepared) if stored is not None and hit else None
+        self._metrics.observe_cache(CacheResult.MISS if stored is None else CacheResult.HIT)
+        self._scorecard.record_lookup(stored is not None)
+        return stored
 
-    async def keep(self, prepared: Prepared, concluded: Concluded) -> None:
-        """Store the answer if it is verified; a store that fails costs only the next request its hit."""
-        if not prepared.cacheable or concluded.verification.status is not Status.VERIFIED:
-            return
-        key, digest = _key(prepared)
+    async def peek(self, key: CacheKey) -> CachedAnswer | None:
+        """As `find`, uncounted. Raises `CacheUnavailable`."""
+        data = await self._store.get(key.name)
+        if data is None:
+            return None
         try:
-            await self._cache.put(key, _entry(digest, prepared, concluded))
+            stored = decode_answer(data)
+        except RecordError:
+            stored = None
+        if stored is None or stored.key_digest != key.digest:
+            self._store.reject()
+            return None
+        return stored
+
+    async def keep(self, key: CacheKey, prepared: Prepared, concluded: Concluded) -> CachedAnswer | None:
+        """Store the answer if it is verified, and return what was stored.
+
+        A store that fails costs only the next request its hit.
+        """
+        if concluded.verification.status is not Status.VERIFIED:
+            return None
+        entry = _entry(key.digest, prepared, concluded)
+        try:
+            await self._store.put(key.name, encode(entry), self._ttl_s * random.uniform(0.9, 1.1))
         except CacheUnavailable:
             self._metrics.observe_cache(CacheResult.ERROR)
-
-
-def _key(prepared: Prepared) -> tuple[str, bytes]:
-    return cache_key(
-        tenant=prepared.call.tenant.name,
-        policy=prepared.policy.name,
-        epoch=prepared.policy.epoch,
-        prompt=prepared.call.prompt,
-        verification=prepared.call.spec,
-    )
+        return entry
 
 
 def _entry(digest: bytes, prepared: Prepared, concluded: Concluded) -> CachedAnswer:
@@ -82,7 +116,7 @@ def _entry(digest: bytes, prepared: Prepared, concluded: Concluded) -> CachedAns
     )
 
 
-def _answer(stored: CachedAnswer, prepared: Prepared) -> Answer:
+def cached_answer(stored: CachedAnswer, prepared: Prepared) -> Answer:
     """The stored answer with its own evidence; it costs nothing now."""
     verification = Verification(
         status=stored.status,

@@ -43,7 +43,7 @@ class Watcher:
     async def look(self) -> None:
         """Look once."""
         deps = self._deps
-        engine_up, cache_up = await asyncio.gather(self._engine(), deps.cache.alive())
+        engine_up, cache_up = await asyncio.gather(self._engine(), deps.store.alive())
         faults = {
             self._cache_name: not cache_up,
             "verifier": not deps.verifier.available(),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from router.domain import CheckResult, CheckSpec, EngineInfo, Prompt, Sampling
-from router.records import CachedAnswer, GroupRecord
+from router.records import GroupRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +59,27 @@ class Verifier(Protocol):
         ...
 
 
-class AnswerCache(Protocol):
-    """Verified answers by exact key. Raises `CacheUnavailable`."""
+class Store(Protocol):
+    """Named values that expire, shared by the processes that share it. Raises `CacheUnavailable`."""
 
-    async def get(self, key: str) -> CachedAnswer | None:
-        """The answer stored under `key`, or None."""
+    async def get(self, name: str) -> bytes | None:
+        """The value stored under `name`, or None."""
         ...
 
-    async def put(self, key: str, answer: CachedAnswer) -> None:
-        """Store a verified answer; the type's constructor refuses any other."""
+    async def put(self, name: str, value: bytes, ttl_s: float) -> None:
+        """Store a value for `ttl_s` seconds."""
+        ...
+
+    async def add(self, name: str, value: bytes, ttl_s: float) -> bool:
+        """Store a value unless there is one; whether it was stored."""
+        ...
+
+    async def swap(self, name: str, old: bytes, new: bytes | None, ttl_s: float = 0.0) -> bool:
+        """Replace the value, or with None remove it, if it still is `old`; whether it was."""
+        ...
+
+    async def remove(self, name: str) -> None:
+        """Remove the value, if there is one."""
         ...
 
     async def alive(self) -> bool:

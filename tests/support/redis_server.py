@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import time
@@ -31,6 +32,7 @@ class RedisServer:
     def stop(self) -> None:
         """Ask it to end and wait; nothing happens when it has ended."""
         if self._process is not None:
+            self.resume()
             self._process.terminate()
             self._process.wait(10)
 
@@ -39,6 +41,16 @@ class RedisServer:
         assert self._process is not None
         self._process.kill()
         self._process.wait(10)
+
+    def pause(self) -> None:
+        """Stop it with SIGSTOP: it keeps its connections and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def command(self, *words: str) -> str:
         """The one-line reply to a command, without its type mark, over a connection of its own. Raises `OSError`."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.adapters.memory_cache import MemoryCache
+from gateway.adapters.memory_store import MemoryStore
 from gateway.call import ChatCall, Tenant
 from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
@@ -20,7 +20,7 @@ from router.domain import CheckSpec, VerificationSpec
 from router.enums import Effort
 from router.registry import PolicyRegistry
 from router.route import Router
-from router.settings import PriceSection
+from router.settings import PriceSection, RedisSection
 from tests.support.builders import prompt
 from tests.support.fakes import ENGINE, Line, ListLog, ScriptedBackend, TextVerifier
 
@@ -35,7 +35,7 @@ class Serving:
     service: AnswerService
     backend: ScriptedBackend
     verifier: TextVerifier
-    cache: MemoryCache
+    store: MemoryStore
     log: ListLog
 
     def metric(self, sample: str) -> float:
@@ -52,14 +52,14 @@ def metric(exposition: str, sample: str) -> float:
 def serving(state_dir: Path, *lines: Line | str, **changes: Any) -> Serving:
     """A service whose engine says `lines` in turn. Nothing is audited or held out unless `changes` say so."""
     backend = ScriptedBackend([line if isinstance(line, Line) else Line(line) for line in lines])
-    verifier, cache, log = TextVerifier(), MemoryCache(100, 60.0), ListLog()
+    verifier, store, log = TextVerifier(), MemoryStore(100), ListLog()
     policies = PolicyDirectory(PolicyRegistry(state_dir), backend, "base")
     prices: Mapping[str, PriceSection] = changes.pop("prices", {})
     audit_share = changes.pop("audit_share", 0.0)
     values: dict[str, Any] = {
         "backend": backend,
         "verifier": verifier,
-        "cache": cache,
+        "store": store,
         "log": log,
         "policies": policies,
         "router": Router(threshold=0.5, quorum=0.9, max_samples=5, audit_share=audit_share),
@@ -69,10 +69,11 @@ def serving(state_dir: Path, *lines: Line | str, **changes: Any) -> Serving:
         "deadline_s": 5.0,
         "heldout_share": 0.0,
         "salt": b"s" * 32,
+        "caching": RedisSection(),
         "engine": ENGINE,
     }
     deps = Dependencies(**(values | changes))
-    return Serving(deps, AnswerService(deps), backend, verifier, cache, log)
+    return Serving(deps, AnswerService(deps), backend, verifier, store, log)
 
 
 def call(text: str = EASY, *checks: CheckSpec, **fields: Any) -> ChatCall:

@@ -203,7 +203,8 @@ async def test_a_group_that_cannot_be_logged_is_not_answered(tmp_path: Path) -> 
     with pytest.raises(ThinkTwiceError, match="went away"):
         await ask(gateway, call(EASY, RIGHT))
     assert gateway.metric("thinktwice_grouplog_appended_total") == 0
-    assert (await gateway.cache.get("x")) is None
+    other = serving(tmp_path, "right", store=gateway.store)
+    assert not (await ask(other, call(EASY, RIGHT))).verification.cached
 
 
 async def test_every_answer_of_many_at_once_is_logged_exactly_once(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from router.errors import (
     CacheUnavailable,
     ModelNotFound,
 )
-from router.records import CachedAnswer, GroupRecord
+from router.records import GroupRecord
 from router.registry import PolicyRegistry
 from router.settings import PriceSection
 from tests.support.builders import check_spec, prompt
@@ -106,13 +106,22 @@ async def test_a_promotion_empties_the_cache(tmp_path: Path) -> None:
     assert answer.verification.policy == "base" and not answer.verification.cached
 
 
-class BrokenCache:
+class BrokenStore:
     """Serves nothing."""
 
-    async def get(self, key: str) -> CachedAnswer | None:
+    async def get(self, name: str) -> bytes | None:
         raise CacheUnavailable("down")
 
-    async def put(self, key: str, answer: CachedAnswer) -> None:
+    async def put(self, name: str, value: bytes, ttl_s: float) -> None:
+        raise CacheUnavailable("down")
+
+    async def add(self, name: str, value: bytes, ttl_s: float) -> bool:
+        raise CacheUnavailable("down")
+
+    async def swap(self, name: str, old: bytes, new: bytes | None, ttl_s: float = 0.0) -> bool:
+        raise CacheUnavailable("down")
+
+    async def remove(self, name: str) -> None:
         raise CacheUnavailable("down")
 
     async def alive(self) -> bool:
@@ -120,7 +129,7 @@ class BrokenCache:
 
 
 async def test_a_cache_that_fails_is_a_miss(tmp_path: Path) -> None:
-    gateway = serving(tmp_path, "right", cache=BrokenCache())
+    gateway = serving(tmp_path, "right", store=BrokenStore())
     for _ in range(2):
         answer = await ask(gateway, call(EASY, RIGHT))
         assert answer.verification.status is Status.VERIFIED and not answer.verification.cached

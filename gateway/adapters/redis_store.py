@@ -1,0 +1,99 @@
+"""The shared store in Redis. A request never waits for it longer than its timeout, and never fails with it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from gateway.breaker import Breaker
+from router.errors import CacheUnavailable, ConfigError
+
+# Compare and set; an empty new value deletes. Redis runs a script as one step.
+_SWAP = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+return 1
+"""
+
+
+class RedisStore:
+    """`router.ports.Store` on one bounded connection pool, without retries, behind a circuit breaker."""
+
+    def __init__(self, url: str, *, timeout_s: float, breaker: Breaker | None = None, connections: int = 64) -> None:
+        """Nothing is sent yet. Raises `ConfigError` for a URL that is not Redis's."""
+        self._timeout_s = timeout_s
+        self._breaker = breaker or Breaker()
+        try:
+            pool = BlockingConnectionPool.from_url(
+                url,
+                max_connections=connections,
+                timeout=timeout_s,
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
+                retry=Retry(NoBackoff(), 0),
+            )
+        except ValueError as error:  # its text may hold the password
+            raise ConfigError("[redis] url must look like redis://host:port/0 (rediss:// or unix://)") from error
+        self._redis = Redis.from_pool(pool)
+
+    async def get(self, name: str) -> bytes | None:
+        """The value stored under `name`, or None."""
+        value: bytes | None = await self._ask("GET", name)
+        return value
+
+    async def put(self, name: str, value: bytes, ttl_s: float) -> None:
+        """Store a value for `ttl_s` seconds."""
+        await self._ask("SET", name, value, "PX", _milliseconds(ttl_s))
+
+    async def add(self, name: str, value: bytes, ttl_s: float) -> bool:
+        """Store a value unless there is one; whether it was stored."""
+        return bool(await self._ask("SET", name, value, "NX", "PX", _milliseconds(ttl_s)))
+
+    async def swap(self, name: str, old: bytes, new: bytes | None, ttl_s: float = 0.0) -> bool:
+        """Replace the value, or with None remove it, if it still is `old`; whether it was."""
+        return bool(await self._ask("EVAL", _SWAP, 1, name, old, new or b"", _milliseconds(ttl_s)))
+
+    async def remove(self, name: str) -> None:
+        """Remove the value, if there is one."""
+        await self._ask("DEL", name)
+
+    async def alive(self) -> bool:
+        """Whether the server answers; not while the breaker is open."""
+        try:
+            await self._ask("PING")
+        except CacheUnavailable:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    async def _ask(self, *words: str | bytes | int) -> Any:
+        """The reply to a command. One deadline covers waiting for a connection, connecting, writing and reading.
+
+        A command cut off by it, or by the caller's cancellation, closes its connection: its late reply is nobody's.
+        All of these, and a refused log-in, count against the server; an error that it replied with does not.
+        """
+        if not self._breaker.admits():
+            raise CacheUnavailable("Redis: not asked, it has failed too often")
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                reply = await self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
+        except ResponseError as error:
+            self._breaker.succeeded()
+            raise CacheUnavailable(f"Redis: {error}") from error
+        except (RedisError, OSError) as error:  # asyncio's TimeoutError is an OSError
+            self._breaker.failed()
+            raise CacheUnavailable(f"Redis: {error or type(error).__name__}") from error
+        self._breaker.succeeded()
+        return reply
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
