@@ -16,6 +16,7 @@ from gateway.breaker import Breaker, BreakerState
 from gateway.chat import ChatRoute
 from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
+from gateway.key_file import KeyDirectory, KeyFile
 from gateway.metrics import Metrics
 from gateway.passthrough import Passthrough
 from gateway.policies import PolicyDirectory
@@ -53,6 +54,7 @@ def check_settings(settings: Settings) -> None:
 async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """A running gateway; closes in reverse order, the log last but for the workers it does not need."""
     async with AsyncExitStack() as stack:
+        keys = _keys(settings)
         metrics = Metrics(verifiers=CHECK_TYPES)
         log = SegmentLog.open(settings.log, on_commit=metrics.observe_fsync)
         stack.push_async_callback(log.close)
@@ -90,7 +92,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             salt=load_salt(settings.state.dir),
             caching=settings.redis,
         )
-        watcher = Watcher(deps, cache_name="redis" if settings.redis.url else "memory")
+        watcher = Watcher(deps, keys, cache_name="redis" if settings.redis.url else "memory")
         with suppress(TimeoutError):
             await asyncio.wait_for(watcher.look(), _FIRST_LOOK_S)
         watching = asyncio.create_task(watcher.run())
@@ -100,6 +102,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             chat=ChatRoute(AnswerService(deps), settings, metrics, scorecard),
             passthrough=Passthrough(backend, policies, settings),
             watcher=watcher,
+            keys=keys,
             started_at=time.time(),
         )
 
@@ -117,6 +120,15 @@ def _store(section: RedisSection, metrics: Metrics) -> RedisStore | MemoryStore:
             _log.warning("Redis %s", "answers again" if state is BreakerState.CLOSED else "fails: serving without it")
 
     return RedisStore(section.url, timeout_s=section.timeout_s, breaker=Breaker(on_change=changed))
+
+
+def _keys(settings: Settings) -> KeyDirectory:
+    keys = KeyDirectory(KeyFile(settings.state.dir, settings.keys.pepper))
+    if not keys.required:
+        _log.warning(
+            "no API keys: loopback only, every caller is the tenant `local`; `thinktwice keys create` makes the first"
+        )
+    return keys
 
 
 def _scorecard(settings: Settings, policies: PolicyDirectory) -> Scorecard:

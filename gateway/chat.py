@@ -16,13 +16,14 @@ from gateway import render, sse
 from gateway.answer import Answer
 from gateway.body import ClientGone, read_body, until_disconnect
 from gateway.call import ChatCall, Tenant
-from gateway.http_errors import status_of
+from gateway.http_errors import error_code, status_of
+from gateway.keys import LOCAL, Caller
 from gateway.metrics import Metrics
 from gateway.scorecard import Scorecard
 from gateway.service import AnswerService
-from gateway.wire import parse_chat
+from gateway.wire import PURPOSE_HEADER, parse_chat
 from router.enums import Purpose
-from router.errors import LogUnavailable, NotAnswered, ThinkTwiceError
+from router.errors import LogUnavailable, NotAdmitted, NotAnswered, ThinkTwiceError
 from router.settings import Settings
 
 JSON = "application/json"
@@ -66,15 +67,25 @@ class ChatRoute:
                 raise
 
     async def _parse(self, request: Request) -> ChatCall:
+        caller: Caller = request.state.caller
         body = await read_body(request, self._settings.server.max_body_bytes)
-        return parse_chat(
-            body, request.headers, request_id=request.state.request_id, tenant=self._tenant(), settings=self._settings
+        call = parse_chat(
+            body,
+            request.headers,
+            request_id=request.state.request_id,
+            tenant=self._tenant(caller.tenant),
+            settings=self._settings,
         )
+        if call.purpose is Purpose.EVAL:
+            caller.require_admin(f"{PURPOSE_HEADER}: eval")
+        caller.require_profile(call.spec.profile)
+        return call
 
-    def _tenant(self) -> Tenant:
-        """Without API keys there is one tenant, on loopback: whoever runs the gateway. It consents unless told not."""
-        local = self._settings.tenants.get("local")
-        return Tenant("local", train_consent=local.train_consent if local is not None else True)
+    def _tenant(self, name: str) -> Tenant:
+        """Whoever runs the gateway for himself consents to train on it unless told not; others have to say so."""
+        section = self._settings.tenants.get(name)
+        consent = section.train_consent if section is not None else None
+        return Tenant(name, train_consent=name == LOCAL.tenant if consent is None else consent)
 
     async def _whole(self, request: Request, call: ChatCall) -> Response:
         prepared = await self._service.prepare(call)
@@ -110,6 +121,8 @@ class ChatRoute:
             return
         code = status_of(error)
         self._metrics.observe_error(code, span.duration_s, span.stream)
+        if isinstance(error, NotAdmitted):
+            self._metrics.observe_denied(error_code(error))
         if isinstance(error, LogUnavailable):
             self._metrics.observe_log_refused()
         if span.call is None or span.call.purpose is not Purpose.EVAL:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import openai
 
 from router.errors import ConfigError, ThinkTwiceError
 
+API_KEY_VARIABLE = "THINKTWICE_API_KEY"
 DEFAULT_MODEL = "champion"
 TIMEOUT_S = 600.0
 
@@ -42,14 +44,22 @@ def base_url(url: str) -> str:
     return url.rstrip("/").removesuffix("/v1") + "/v1"
 
 
-def connect(url: str, api_key: str = "unused") -> openai.OpenAI:
-    """A client of the gateway at `url` that never retries. Raises `ConfigError`."""
-    return openai.OpenAI(base_url=base_url(url), api_key=api_key, max_retries=0, timeout=TIMEOUT_S)
+def connect(url: str) -> openai.OpenAI:
+    """A client of the gateway at `url` that never retries. Raises `ConfigError`.
+
+    The API key is the environment's `THINKTWICE_API_KEY`: a command line can be seen by every user of the machine, and
+    `OPENAI_API_KEY` may be another server's.
+    """
+    return openai.OpenAI(base_url=base_url(url), api_key=_api_key(), max_retries=0, timeout=TIMEOUT_S)
 
 
-def connect_async(url: str, api_key: str = "unused") -> openai.AsyncOpenAI:
+def connect_async(url: str) -> openai.AsyncOpenAI:
     """As `connect`, for asyncio."""
-    return openai.AsyncOpenAI(base_url=base_url(url), api_key=api_key, max_retries=0, timeout=TIMEOUT_S)
+    return openai.AsyncOpenAI(base_url=base_url(url), api_key=_api_key(), max_retries=0, timeout=TIMEOUT_S)
+
+
+def _api_key() -> str:
+    return os.environ.get(API_KEY_VARIABLE) or "unused"  # the SDK insists on one; a gateway without keys ignores it
 
 
 @contextmanager
@@ -61,6 +71,8 @@ def one_line_errors(url: str) -> Iterator[None]:
         raise ThinkTwiceError(f"the gateway at {url} gave no answer within {TIMEOUT_S:.0f} s") from error
     except openai.APIConnectionError as error:
         raise ThinkTwiceError(f"no gateway at {url}: start it with `thinktwice up`, or give --url") from error
+    except openai.AuthenticationError as error:
+        raise ThinkTwiceError(f"{error_message(error)}: put a key into the variable {API_KEY_VARIABLE}") from error
     except openai.APIStatusError as error:
         raise ThinkTwiceError(
             f"the gateway refused the request ({error_code(error)}): {error_message(error)}"

@@ -12,12 +12,18 @@ from router.errors import (
     BackendRejected,
     BackendTimeout,
     BackendUnavailable,
+    BudgetExceeded,
     CacheUnavailable,
+    InvalidKey,
     InvalidRequest,
     LogUnavailable,
     ModelNotFound,
+    NotAdmitted,
     NotAnswered,
+    Overloaded,
     PayloadTooLarge,
+    QuotaUnavailable,
+    RateLimited,
     RegistryError,
     ThinkTwiceError,
     UnknownProfile,
@@ -43,6 +49,12 @@ SHAPES: dict[type[ThinkTwiceError], Shape] = {
     UnknownProfile: Shape(400, "invalid_request_error", "unknown_profile"),
     ModelNotFound: Shape(404, "invalid_request_error", "model_not_found"),
     PayloadTooLarge: Shape(413, "invalid_request_error", "payload_too_large"),
+    InvalidKey: Shape(401, "invalid_request_error", "invalid_api_key"),
+    NotAdmitted: Shape(403, "permission_error", "forbidden"),
+    RateLimited: Shape(429, "requests", "rate_limit_exceeded", retry_after_s=1),
+    BudgetExceeded: Shape(429, "insufficient_quota", "insufficient_quota", retry=False),
+    QuotaUnavailable: Shape(503, "server_error", "quota_unavailable", retry_after_s=5, retry=False),
+    Overloaded: Shape(503, "server_error", "overloaded", retry_after_s=1),
     VerificationFailed: Shape(422, "verification_error", "verification_failed"),
     NotAnswered: Shape(422, "verification_error", "not_verified"),
     BackendError: Shape(502, "backend_error", "backend_error"),
@@ -71,12 +83,15 @@ def error_body(error: ThinkTwiceError) -> dict[str, Any]:
     """The error object; an engine's refusal is passed on as it came."""
     if isinstance(error, BackendRejected):
         return dict(error.body)
-    shape = shape_of(error)
-    code = getattr(error, "code", None) or shape.code
-    details: dict[str, Any] = {"param": getattr(error, "param", None), "code": code}
+    details: dict[str, Any] = {"param": getattr(error, "param", None), "code": error_code(error)}
     if isinstance(error, NotAnswered):
         details["verification"] = verification_json(error.verification)
-    return plain_error(str(error), shape.type, **details)
+    return plain_error(str(error), shape_of(error).type, **details)
+
+
+def error_code(error: ThinkTwiceError) -> str:
+    """The error object's `code`, of an error of our own."""
+    return getattr(error, "code", None) or shape_of(error).code
 
 
 def plain_error(message: str, kind: str, *, param: str | None = None, code: str, **more: Any) -> dict[str, Any]:
@@ -88,6 +103,10 @@ def error_headers(error: ThinkTwiceError) -> dict[str, str]:
     """Advice to the client: when to come back, and `x-should-retry: false` where trying again cannot help."""
     shape = shape_of(error)
     headers = {} if shape.retry else {"x-should-retry": "false"}
-    if shape.retry_after_s is not None:
-        headers["Retry-After"] = str(shape.retry_after_s)
+    retry_after_s = shape.retry_after_s
+    if isinstance(error, NotAdmitted):
+        headers |= error.headers
+        retry_after_s = error.retry_after_s or retry_after_s
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(retry_after_s)
     return headers

@@ -11,6 +11,14 @@ from router.enums import Outcome, Purpose, Reason, Route, Status
 
 CHECK_TYPES = ("math", "numeric", "exact", "choice", "regex", "json_schema", "arithmetic_steps")
 NO_ROUTE = "none"  # the request ended before a route was taken
+DENIALS = (
+    "invalid_api_key",
+    "forbidden",
+    "rate_limit_exceeded",
+    "insufficient_quota",
+    "quota_unavailable",
+    "overloaded",
+)
 FINISHES = ("stop", "length", "tool_calls", "content_filter", "cancelled")
 ERROR_CODES = ("400", "401", "403", "404", "413", "422", "429", "499", "500", "502", "503", "504")
 TRAINING = (
@@ -63,6 +71,9 @@ class Traffic:
         )
         self.errors = families.counter(
             "errors_total", "Requests answered by an error, by HTTP status", {"code": (*ERROR_CODES, OTHER)}
+        )
+        self.denied = families.counter(
+            "denied_requests_total", "Requests not admitted, on any route, by error code", {"code": DENIALS}
         )
         self.duration = families.histogram(
             "request_duration_seconds",

@@ -88,6 +88,10 @@ class Metrics:
         self._ended(NO_ROUTE, RequestOutcome.ERROR, code, duration_s, stream)
         self._traffic.errors.labels(str(code) if str(code) in ERROR_CODES else OTHER).inc()
 
+    def observe_denied(self, code: str) -> None:
+        """Count a request that was not admitted, on any route, by its error code."""
+        self._traffic.denied.labels(code).inc()
+
     def observe_cancelled(self, duration_s: float, stream: bool = False) -> None:
         """Count a chat request whose client went away (499 in the log of other servers)."""
         self._ended(NO_ROUTE, RequestOutcome.CANCELLED, 499, duration_s, stream)

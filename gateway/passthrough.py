@@ -35,15 +35,17 @@ class Passthrough:
     def __init__(self, backend: VllmBackend, policies: PolicyDirectory, settings: Settings) -> None:
         self._backend, self._policies, self._settings = backend, policies, settings
 
-    async def __call__(self, request: Request) -> Response:
-        """Answer one request. Raises `InvalidRequest`, `ModelNotFound`, `RegistryError` or `BackendError`."""
+    async def __call__(self, request: Request, path: str) -> Response:
+        """Answer one request to the route `path`.
+
+        Raises `InvalidRequest`, `ModelNotFound`, `RegistryError` or `BackendError`.
+        """
         try:
-            return await self._pass_on(request)
+            return await self._pass_on(request, path)
         except ClientGone:
             return Response(status_code=499)
 
-    async def _pass_on(self, request: Request) -> Response:
-        path = request.url.path
+    async def _pass_on(self, request: Request, path: str) -> Response:
         fields = strict_json.loads(await read_body(request, self._settings.server.max_body_bytes))
         if not isinstance(fields, dict):
             raise InvalidRequest("the body must be a JSON object")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gateway.chat import ChatRoute
 from gateway.dependencies import Dependencies
+from gateway.key_file import KeyDirectory
 from gateway.passthrough import Passthrough
 from gateway.watcher import Watcher
 
@@ -18,4 +19,5 @@ class Runtime:
     chat: ChatRoute
     passthrough: Passthrough
     watcher: Watcher
+    keys: KeyDirectory
     started_at: float

@@ -1,4 +1,4 @@
-"""What the gateway keeps an eye on beside its requests: the engine, the cache, the log, the champion, its own loop."""
+"""What the gateway keeps an eye on beside its requests: engine, cache, log, keys, the champion, its own loop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from gateway.dependencies import UNPROBED, Dependencies
-from router.errors import BackendError, BackendUnavailable, RegistryError
+from gateway.key_file import KeyDirectory
+from router.errors import BackendError, BackendUnavailable, ConfigError, RegistryError
 
 INTERVAL_S = 1.0  # a promotion reaches serving within two of these
 
@@ -26,9 +27,10 @@ class Health:
 class Watcher:
     """Looks at everything once an interval and keeps `health`, the engine's facts and the champion current."""
 
-    def __init__(self, dependencies: Dependencies, *, cache_name: str) -> None:
-        self._deps, self._cache_name = dependencies, cache_name
+    def __init__(self, dependencies: Dependencies, keys: KeyDirectory, *, cache_name: str) -> None:
+        self._deps, self._keys, self._cache_name = dependencies, keys, cache_name
         self._policy_fault: str | None = None
+        self._keys_fault: str | None = None
         self.health = Health()
 
     async def run(self) -> None:
@@ -48,6 +50,7 @@ class Watcher:
             self._cache_name: not cache_up,
             "verifier": not deps.verifier.available(),
             "log": deps.log.healthy is not None,
+            "keys": not self._follow_keys(),
         }
         policy_fault = await self._policies()
         deps.metrics.set_cache(self._cache_name, cache_up)
@@ -84,6 +87,18 @@ class Watcher:
             _log.info(
                 "engine %s %s: token ids and processed log-probabilities, rows can train", info.engine, info.version
             )
+
+    def _follow_keys(self) -> bool:
+        """Take up created and revoked keys; whether that went well."""
+        fault = None
+        try:
+            self._keys.follow()
+        except ConfigError as error:
+            fault = str(error)
+            if fault != self._keys_fault:
+                _log.error("%s", fault)
+        self._keys_fault = fault
+        return fault is None
 
     async def _policies(self) -> str | None:
         """Follow the registry's champion; what keeps the gateway from it, if anything."""

@@ -5,6 +5,13 @@
     + UnknownProfile           400
     + ModelNotFound            404
     + PayloadTooLarge          413
+  x NotAdmitted                     the caller may not have this now, or not at all
+    + InvalidKey               401  no API key, or none that is valid
+    + Forbidden                403  the key may not ask for this
+    + RateLimited              429  too many requests at once or in a time; `retry_after_s`
+    + BudgetExceeded           429  the tenant's budget does not cover the request
+    + QuotaUnavailable         503  a budget cannot be checked
+    + Overloaded               503  the gateway's queue is full
   x NotAnswered                     the request was sound, no answer may be returned
     + VerificationFailed       422  decisive checks completed and none passed
     + NotVerified              422  nothing could be proved
@@ -57,6 +64,41 @@ class ModelNotFound(InvalidRequest):
 
 class PayloadTooLarge(InvalidRequest):
     """The body is over `[server] max_body_bytes`."""
+
+
+class NotAdmitted(ThinkTwiceError):
+    """The caller may not have this now; `retry_after_s` says when, `headers` what else it is told."""
+
+    def __init__(
+        self, message: str, retry_after_s: int | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.headers = headers or {}
+
+
+class InvalidKey(NotAdmitted):
+    """The request carries no API key, or one that is unknown, expired or revoked."""
+
+
+class Forbidden(NotAdmitted):
+    """The key is valid and may not ask for this."""
+
+
+class RateLimited(NotAdmitted):
+    """The tenant has sent too many requests, at once or in a time."""
+
+
+class BudgetExceeded(NotAdmitted):
+    """What is left of the tenant's budget does not cover the request."""
+
+
+class QuotaUnavailable(NotAdmitted):
+    """The tenant's budget cannot be checked, so nothing may be spent."""
+
+
+class Overloaded(NotAdmitted):
+    """The gateway serves as many requests as it may, and as many wait."""
 
 
 class NotAnswered(ThinkTwiceError):

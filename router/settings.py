@@ -85,6 +85,16 @@ class StateSection(Section):
     dir: Path = Field(Path("state"), description="Directory of policies, the champion alias and converted models.")
 
 
+class KeysSection(Section):
+    """API keys, which `thinktwice keys` makes in the state directory."""
+
+    pepper: str | None = Field(
+        None,
+        min_length=32,
+        description="Secret under which keys are hashed; by default one made in the state directory.",
+    )
+
+
 class RouterSection(Section):
     """How much compute a prompt gets."""
 
@@ -136,7 +146,9 @@ class PriceSection(Section):
 class TenantSection(Section):
     """What a tenant allows."""
 
-    train_consent: bool = Field(False, description="Whether this tenant's groups may train a policy.")
+    train_consent: bool | None = Field(
+        None, description="Whether this tenant's groups may train a policy; by default only those of `local`."
+    )
 
 
 class TrainingSection(Section):
@@ -187,6 +199,7 @@ class Settings(BaseSettings):
     redis: RedisSection = RedisSection()
     log: LogSection = LogSection()
     state: StateSection = StateSection()
+    keys: KeysSection = KeysSection()
     router: RouterSection = RouterSection()
     heldout: HeldoutSection = HeldoutSection()
     verify: VerifySection = VerifySection()

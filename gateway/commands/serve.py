@@ -50,13 +50,15 @@ def run(args: argparse.Namespace) -> int:
 def _check(settings: Settings) -> None:
     """Find what cannot work before any socket is bound. Raises `ConfigError`."""
     from gateway.bootstrap import check_settings  # noqa: PLC0415 - keeps `--help` quick
+    from gateway.key_file import KeyFile  # noqa: PLC0415
 
-    if not _is_loopback(settings.server.host):
-        raise ConfigError(
-            f"refusing to bind {settings.server.host}: no API keys are configured, and without keys the gateway binds"
-            " loopback only; use --host 127.0.0.1 and put a proxy that authenticates in front"
-        )
     check_settings(settings)
+    keyed = bool(KeyFile(settings.state.dir, settings.keys.pepper).ring())
+    if not _is_loopback(settings.server.host) and not keyed:
+        raise ConfigError(
+            f"refusing to bind {settings.server.host}: there are no API keys, and without keys the gateway binds"
+            " loopback only; make one with `thinktwice keys create --tenant NAME`, or use --host 127.0.0.1"
+        )
 
 
 def _is_loopback(host: str) -> bool:

@@ -14,10 +14,12 @@ from starlette.types import ASGIApp, Message
 from gateway.adapters.vllm import VllmBackend
 from gateway.app import create_app
 from gateway.chat import ChatRoute
+from gateway.key_file import KeyDirectory, KeyFile
 from gateway.passthrough import Passthrough
+from gateway.request_scope import RequestScope
 from gateway.runtime import Runtime
 from gateway.watcher import Watcher
-from router.settings import LogSection, ServerSection, Settings, StateSection
+from router.settings import Settings
 from tests.support.serving import Serving
 
 
@@ -71,16 +73,28 @@ def request(method: str, path: str, headers: Mapping[str, str] | None = None) ->
     return {"method": method, "path": path, "headers": raw}
 
 
-def application(serving: Serving, *, engine: VllmBackend | None = None, **server: Any) -> ASGIApp:
-    """The application over a service of fakes; `engine` serves the routes that are passed on."""
-    settings = Settings(server=ServerSection(**server), state=StateSection(dir=Path()), log=LogSection(dir=Path()))
-    deps = serving.deps
+def application(
+    serving: Serving,
+    *,
+    engine: VllmBackend | None = None,
+    keys: Path | None = None,
+    tables: Mapping[str, Any] | None = None,
+    **server: Any,
+) -> RequestScope:
+    """The application over a service of fakes; `engine` serves the routes that are passed on, `keys` holds the keys.
+
+    `server` are settings of `[server]`, `tables` further tables of the configuration.
+    """
+    fixed = {"state": {"dir": "."}, "log": {"dir": "."}}
+    settings = Settings.model_validate({"server": server, **fixed, **(tables or {})})
+    deps, directory = serving.deps, KeyDirectory(KeyFile(keys or Path("/nonexistent")))
     return create_app(
         Runtime(
             deps=deps,
             chat=ChatRoute(serving.service, settings, deps.metrics, deps.scorecard),
             passthrough=Passthrough(engine or VllmBackend("http://127.0.0.1:9"), deps.policies, settings),
-            watcher=Watcher(deps, cache_name="memory"),
+            watcher=Watcher(deps, directory, cache_name="memory"),
+            keys=directory,
             started_at=1_700_000_000.0,
         )
     )
@@ -96,10 +110,10 @@ async def post(
     return exchange
 
 
-async def get(app: ASGIApp, path: str, method: str = "GET") -> Exchange:
+async def get(app: ASGIApp, path: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Exchange:
     """A whole request without a body."""
     exchange = Exchange()
-    await exchange.run(app, request(method, path), b"")
+    await exchange.run(app, request(method, path, headers), b"")
     return exchange
 
 

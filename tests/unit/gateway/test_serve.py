@@ -25,7 +25,13 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_without_keys_it_binds_loopback_only(capsys: pytest.CaptureFixture[str], host: str) -> None:
     line = refusal(capsys, "--host", host)
-    assert host in line and "--host 127.0.0.1" in line
+    assert host in line and "--host 127.0.0.1" in line and "thinktwice keys create" in line
+
+
+def test_keys_that_cannot_be_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "keys.json").write_text("{")
+    assert "damaged" in refusal(capsys)
 
 
 def test_a_host_must_be_an_address(capsys: pytest.CaptureFixture[str]) -> None:
