@@ -6,11 +6,11 @@ from gateway.bench.tasks.item import Draw, Item, Rng, number_item
 from gateway.bench.tasks.vocabulary import NAMES, THINGS
 
 
-def addition(digits: int) -> Draw:
-    """a + b of `digits` digits each."""
+def addition(digits: int, digits_of_second: int) -> Draw:
+    """a + b of so many digits."""
 
     def draw(rng: Rng) -> Item:
-        a, b = _number(rng, digits), _number(rng, digits)
+        a, b = _number(rng, digits), _number(rng, digits_of_second)
         return _bare(f"{a} + {b}", a + b)
 
     return draw

@@ -22,9 +22,10 @@ TASKS: Mapping[str, Task] = MappingProxyType(
     {
         task.name: task
         for task in (
-            Task("add-1digit", arithmetic.addition(1)),
-            Task("add-2digit", arithmetic.addition(2)),
-            Task("add-3digit", arithmetic.addition(3)),
+            Task("add-1digit", arithmetic.addition(1, 1)),
+            Task("add-2digit-1digit", arithmetic.addition(2, 1)),
+            Task("add-2digit", arithmetic.addition(2, 2)),
+            Task("add-3digit", arithmetic.addition(3, 3)),
             Task("subtract-1digit", arithmetic.subtraction(1)),
             Task("subtract-2digit", arithmetic.subtraction(2)),
             Task("multiply-1digit", arithmetic.multiplication),
