@@ -32,7 +32,7 @@ def outcome(item: Item, text: str) -> Outcome:
 
 
 @every_task
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(SEEDS)
 def test_the_worked_answer_passes_and_an_answer_to_another_question_fails(task: Task, seed: int) -> None:
     rng = random.Random(seed)
@@ -43,7 +43,7 @@ def test_the_worked_answer_passes_and_an_answer_to_another_question_fails(task: 
 
 
 @every_task
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(SEEDS)
 def test_no_answer_and_the_bare_question_do_not_pass(task: Task, seed: int) -> None:
     rng = random.Random(seed)
@@ -53,7 +53,7 @@ def test_no_answer_and_the_bare_question_do_not_pass(task: Task, seed: int) -> N
 
 
 @every_task
-@settings(max_examples=5)
+@settings(max_examples=5, deadline=None)
 @given(SEEDS, st.integers(0, MAX_SHOTS))
 def test_the_examples_are_none_of_the_questions(task: Task, seed: int, shots: int) -> None:
     rows = generate(task, 20, shots, seed)
@@ -68,7 +68,7 @@ def test_the_examples_are_none_of_the_questions(task: Task, seed: int, shots: in
 
 
 @every_task
-@settings(max_examples=5)
+@settings(max_examples=5, deadline=None)
 @given(SEEDS)
 def test_the_questions_depend_on_task_and_seed_alone(task: Task, seed: int) -> None:
     rows = generate(task, 20, 0, seed)
