@@ -6,6 +6,7 @@ import signal
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.support.engines import RunningEngine, embedded_engine, vllm_engine
 
@@ -30,6 +31,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         used = {engine for engine in item.funcargs.values() if isinstance(engine, RunningEngine)}
         report.sections.extend((f"end of {engine.log}", engine.log_tail()) for engine in used)
     return report
+
+
+# A deadline would time the machine, which is shared, and not the property.
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 
 
 def pytest_configure() -> None:
