@@ -12,6 +12,7 @@ from router.decode import Decoded, Task
 from router.domain import RouteDecision, Tokens, Verification
 from router.enums import Purpose, Route
 from router.plan import Plan
+from router.records import CachedAnswer, GroupRecord
 from router.vote import Ballot
 
 
@@ -51,6 +52,16 @@ class Concluded:
     decoded: Decoded
     ballot: Ballot
     verification: Verification
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """A decoded request that was logged. `entry` is what went to the cache; None unless it is verified."""
+
+    concluded: Concluded
+    record: GroupRecord
+    completion: Mapping[str, Any] | None = None  # the engine's own object, on the single path
+    entry: CachedAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)

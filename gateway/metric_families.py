@@ -59,6 +59,13 @@ class CacheResult(StrEnum):
     ERROR = "error"  # the cache did not serve; treated as a miss
 
 
+class Leader(StrEnum):
+    """Where the computation ran that a coalesced request waited for."""
+
+    HERE = "here"
+    ELSEWHERE = "elsewhere"  # another process with the same Redis
+
+
 class Traffic:
     """Requests, their time, and what is in flight."""
 
@@ -153,6 +160,11 @@ class Stores:
             "cache_lookups_total", "Answer cache lookups; hit ratio is hit / (hit + miss)", {"result": CacheResult}
         )
         self.cache_up = families.gauge("cache_up", "1 while the answer cache serves", {"store": ("redis", "memory")})
+        self.coalesced = families.counter(
+            "coalesced_requests_total",
+            "Requests answered by another's computation that was under way, by where it ran",
+            {"leader": tuple(Leader)},
+        )
         self.rejected = families.counter(
             "cache_rejected_total", "Stored values that were damaged or not written with this gateway's secret: misses"
         )

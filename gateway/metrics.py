@@ -24,6 +24,7 @@ from gateway.metric_families import (
     Answers,
     CacheResult,
     Identity,
+    Leader,
     RequestOutcome,
     Spending,
     Stores,
@@ -34,7 +35,7 @@ from router.domain import EngineInfo, Tokens
 from router.enums import Outcome
 from router.records import CheckRecord, GroupRecord, SampleRecord
 
-__all__ = ["CacheResult", "Metrics", "RequestOutcome", "markdown"]
+__all__ = ["CacheResult", "Leader", "Metrics", "RequestOutcome", "markdown"]
 
 
 class Metrics:
@@ -99,6 +100,10 @@ class Metrics:
     def observe_cache(self, result: CacheResult) -> None:
         """Count one question to the answer cache."""
         self._stores.lookups.labels(result).inc()
+
+    def observe_coalesced(self, leader: Leader) -> None:
+        """Count a request that was answered by another's computation."""
+        self._stores.coalesced.labels(leader).inc()
 
     def observe_rejected(self) -> None:
         """Count a stored value that was damaged or not written by a gateway with this secret."""

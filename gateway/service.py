@@ -1,7 +1,7 @@
 """The service behind a chat request: cache -> route -> decode -> vote -> cache -> log.
 
 A request passes through `prepare` (admit and route), then `answer`, or `stream_live` for a single sample that streams
-as it is generated. Both end in `_settle`, the one place where a group is logged, cached and counted.
+as it is generated. Both log and cache in `_log` and count in `_finish`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from gateway.answer import Answer, Concluded, Prepared
+from gateway.answer import Answer, Concluded, Prepared, Solved
 from gateway.call import ChatCall
+from gateway.coalescer import Coalescer
 from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
 from gateway.group_record import group_record
 from gateway.served import Served
 from gateway.stopwatch import Stopwatch
+from gateway.turns import Turns
 from gateway.verified_answers import CacheKey, VerifiedAnswers, cached_answer
 from router.decode import Decoded, Decoder, Task
 from router.domain import Tokens, Verification
@@ -29,7 +32,7 @@ from router.heldout import is_heldout, prompt_hash
 from router.ids import new_group_id, uniform
 from router.plan import stop_reason
 from router.ports import Draw
-from router.records import GroupRecord
+from router.records import CachedAnswer, GroupRecord
 from router.vote import conclude, elect
 
 
@@ -39,13 +42,17 @@ class AnswerService:
     def __init__(self, dependencies: Dependencies) -> None:
         self._deps = dependencies
         self._decoder = Decoder(dependencies.backend, dependencies.verifier)
+        caching = dependencies.caching
         self._verified = VerifiedAnswers(
             dependencies.store,
             dependencies.seal_key("answers"),
             dependencies.metrics,
             dependencies.scorecard,
-            dependencies.caching.ttl_s,
+            caching.ttl_s,
         )
+        patience_s = dependencies.deadline_s / 2  # who waits for another keeps time for a try of its own
+        turns = Turns(dependencies.store, min(caching.lock_s, patience_s))
+        self._coalescer = Coalescer(self._verified, turns, dependencies.metrics, patience_s)
 
     async def prepare(self, call: ChatCall) -> Prepared:
         """Admit and route a call, before any token is spent.
@@ -82,13 +89,14 @@ class AnswerService:
         """
         watch = Stopwatch()
         key = self._verified.key(prepared)
-        if key is not None and (stored := await self._verified.find(key)) is not None:
-            cached = cached_answer(stored, prepared)
-            self._count(prepared, cached.verification, watch)
-            return cached
-        with watch.elsewhere():
-            decoded, completion = await self._sample(prepared)
-        return await self._settle(prepared, decoded, watch, completion, key)
+        if key is None:
+            return self._finish(prepared, await self._solve(prepared, watch), watch)
+        if (stored := await self._verified.find(key)) is not None:
+            return self._again(prepared, stored, watch)
+        solved = await self._coalescer.solve(key, partial(self._solve, prepared, watch, key), watch)
+        if isinstance(solved, CachedAnswer):
+            return self._again(prepared, solved, watch)
+        return self._finish(prepared, solved, watch)
 
     async def stream_live(self, prepared: Prepared) -> AsyncGenerator[Mapping[str, Any] | Answer]:
         """The engine's chunks as they come, then the settled `Answer`, then the chunk that ended the last sample.
@@ -114,8 +122,14 @@ class AnswerService:
             if not fold.complete:
                 raise BackendProtocolError("the engine ended its stream before its last sample")
         decoded.tokens, decoded.prompt_token_ids = fold.tokens(), fold.prompt_token_ids
-        yield await self._settle(prepared, decoded, watch)
+        yield self._finish(prepared, await self._log(prepared, decoded), watch)
         yield last
+
+    async def _solve(self, prepared: Prepared, watch: Stopwatch, key: CacheKey | None = None) -> Solved:
+        """Sample, judge, log and cache."""
+        with watch.elsewhere():
+            decoded, completion = await self._sample(prepared)
+        return await self._log(prepared, decoded, completion, key)
 
     async def _sample(self, prepared: Prepared) -> tuple[Decoded, Mapping[str, Any] | None]:
         """Draw what the route asks for; a single sample that its oracle does not accept is escalated to the vote."""
@@ -137,38 +151,47 @@ class AnswerService:
             return decoded, completion
         return await self._decoder.decode(task, plan, first=decoded), None
 
-    async def _settle(
+    async def _log(
         self,
         prepared: Prepared,
         decoded: Decoded,
-        watch: Stopwatch,
         completion: Mapping[str, Any] | None = None,
         key: CacheKey | None = None,
-    ) -> Answer:
-        """Log, cache and count a decoded request, then apply `on_failure`."""
-        deps, spec = self._deps, prepared.call.spec
+    ) -> Solved:
+        """Log a decoded request, then cache its answer if it may be."""
+        deps = self._deps
         concluded = self._conclude(prepared, decoded)
-        verification, winner = concluded.verification, concluded.ballot.winner.sample
         hashed = prompt_hash(prepared.call.prompt.messages, deps.salt)
         heldout = is_heldout(hashed, deps.heldout_share)
         record = group_record(prepared, concluded, deps.engine, prompt_hash=hashed, heldout=heldout)
         await deps.log.append(record)
         deps.metrics.observe_logged(record)
-        if key is not None:
-            await self._verified.keep(key, prepared, concluded)
-        refuse = verification.status is not Status.VERIFIED and spec.on_failure is not OnFailure.RETURN
-        self._count(prepared, verification, watch, record=record, decoded=decoded, refused=refuse)
+        entry = None if key is None else await self._verified.keep(key, prepared, concluded)
+        return Solved(concluded, record, completion, entry)
+
+    def _finish(self, prepared: Prepared, solved: Solved, watch: Stopwatch) -> Answer:
+        """Count a logged request, then apply `on_failure`."""
+        verification, on_failure = solved.concluded.verification, prepared.call.spec.on_failure
+        winner, tokens = solved.concluded.ballot.winner.sample, solved.concluded.decoded.tokens
+        refuse = verification.status is not Status.VERIFIED and on_failure is not OnFailure.RETURN
+        self._count(prepared, verification, watch, record=solved.record, tokens=tokens, refused=refuse)
         answer = Answer(
             verification=verification,
             message=winner.message,
             finish_reason=winner.finish_reason,
-            tokens=decoded.tokens,
+            tokens=tokens,
             stop_reason=winner.stop_reason,
             raw_logprobs=winner.raw_logprobs,
-            completion=completion,
+            completion=solved.completion,
             overhead_s=watch.overhead_s,
         )
-        return _withhold(answer, spec.on_failure) if refuse else answer
+        return _withhold(answer, on_failure) if refuse else answer
+
+    def _again(self, prepared: Prepared, stored: CachedAnswer, watch: Stopwatch) -> Answer:
+        """Count and return a verified answer that was computed before."""
+        answer = cached_answer(stored, prepared)
+        self._count(prepared, answer.verification, watch)
+        return answer
 
     def _conclude(self, prepared: Prepared, decoded: Decoded) -> Concluded:
         """Elect the answer and state what may be claimed of it."""
@@ -202,14 +225,14 @@ class AnswerService:
         watch: Stopwatch,
         *,
         record: GroupRecord | None = None,
-        decoded: Decoded | None = None,
+        tokens: Tokens = Tokens(),
         refused: bool = False,
     ) -> None:
         """Tell the metrics, and the scorecard unless the request is an evaluation."""
         call = prepared.call
         served = Served(
             verification=verification,
-            tokens=decoded.tokens if decoded else Tokens(),
+            tokens=tokens,
             duration_s=watch.duration_s,
             overhead_s=watch.overhead_s,
             group=record,

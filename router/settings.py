@@ -62,6 +62,9 @@ class RedisSection(Section):
     url: str | None = Field(None, description="Redis URL; without one a bounded in-process cache is used.")
     timeout_s: float = Field(0.2, gt=0, description="Longest wait for Redis before serving without it, in seconds.")
     ttl_s: int = Field(7 * 86400, ge=1, description="Lifetime of a verified answer, in seconds (jittered by 10 %).")
+    lock_s: float = Field(
+        10.0, gt=0, description="Longest wait for another process that computes the same answer, in seconds."
+    )
     memory_entries: int = Field(2000, ge=1, description="Entries of the in-process cache used without Redis.")
 
 

@@ -1,0 +1,92 @@
+"""Turns between processes, over the store in memory and a real Redis server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from gateway.adapters.memory_store import MemoryStore
+from gateway.adapters.redis_store import RedisStore
+from gateway.turns import Turns
+from router.ports import Store
+from tests.support.redis_server import RedisServer
+
+LEASE_S = 0.5
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    server = RedisServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    made: MemoryStore | RedisStore
+    if request.param == "memory":
+        made = MemoryStore(entries=1000)
+    else:
+        server: RedisServer = request.getfixturevalue("server")
+        server.command("FLUSHALL")
+        made = RedisStore(server.url, timeout_s=2.0)
+    yield made
+    await made.close()
+
+
+async def nothing() -> None:
+    return None
+
+
+async def test_one_has_the_turn_and_gives_it_back(store: Store) -> None:
+    turns, others = Turns(store, 60), Turns(store, 60)
+    async with turns.turn("a") as mine, others.turn("a") as theirs, others.turn("b") as another:
+        assert mine and not theirs and another
+    async with others.turn("a") as theirs:
+        assert theirs
+
+
+async def test_a_turn_given_back_late_is_nobody_elses(store: Store) -> None:
+    slow, next_one = Turns(store, 0.1), Turns(store, 60)
+    async with slow.turn("a"):
+        await asyncio.sleep(0.15)
+        async with next_one.turn("a") as theirs:
+            assert theirs
+            async with slow.turn("a") as mine:
+                assert not mine
+    async with next_one.turn("a") as theirs:
+        assert theirs
+
+
+async def test_those_who_wait_get_what_the_holder_stores(store: Store) -> None:
+    turns, others = Turns(store, 60), Turns(store, 60)
+    async with turns.turn("a"):
+        waiting = [asyncio.create_task(others.outcome("a", lambda: store.get("answer"))) for _ in range(5)]
+        await asyncio.sleep(0.05)
+        await store.put("answer", b"42", 60)
+    assert await asyncio.gather(*waiting) == [b"42"] * 5
+
+
+async def test_a_holder_that_ends_without_an_answer_ends_the_wait(store: Store) -> None:
+    turns = Turns(store, 60)
+    async with turns.turn("a"):
+        waiting = asyncio.create_task(turns.outcome("a", nothing))
+        await asyncio.sleep(0.05)
+    started = time.perf_counter()
+    assert await waiting is None
+    assert time.perf_counter() - started < 1
+
+
+async def test_a_holder_that_died_blocks_nobody_beyond_its_lease(store: Store) -> None:
+    turns = Turns(store, LEASE_S)
+    dead = turns.turn("a")
+    assert await dead.__aenter__()  # and never leaves
+    started = time.perf_counter()
+    assert await turns.outcome("a", nothing) is None
+    assert LEASE_S * 0.5 < time.perf_counter() - started < LEASE_S + 1
+    async with turns.turn("a") as mine:
+        assert mine
