@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -47,14 +48,14 @@ class SingleFlight(Generic[T]):
         joined = flight is not None
         if flight is None:
             flight = self._flights[key] = _Flight(asyncio.create_task(work()))
-            flight.task.add_done_callback(lambda _, begun=flight: self._landed(key, begun))
+            flight.task.add_done_callback(partial(self._landed, key, flight))
         flight.waiting += 1
         try:
             await asyncio.wait({flight.task}, timeout=patience_s if joined else None)
         finally:
             flight.waiting -= 1
             if not flight.waiting and not flight.task.done():
-                self._landed(key, flight)  # nobody may board a flight that is being given up
+                self._landed(key, flight, flight.task)  # nobody may board a flight that is being given up
                 flight.task.cancel()
                 await asyncio.gather(flight.task, return_exceptions=True)
         if not flight.task.done():
@@ -63,6 +64,6 @@ class SingleFlight(Generic[T]):
         flight.taken = True
         return Shared(flight.task.result(), mine)
 
-    def _landed(self, key: bytes, flight: _Flight[T]) -> None:
+    def _landed(self, key: bytes, flight: _Flight[T], _: asyncio.Task[T]) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
