@@ -95,11 +95,12 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         watcher = Watcher(deps, keys, cache_name="redis" if settings.redis.url else "memory")
         with suppress(TimeoutError):
             await asyncio.wait_for(watcher.look(), _FIRST_LOOK_S)
-        watching = asyncio.create_task(watcher.run())
-        stack.push_async_callback(_cancelled, watching)
+        service = AnswerService(deps)
+        for background in (watcher.run(), service.rechecks.run()):
+            stack.push_async_callback(_cancelled, asyncio.create_task(background))
         yield Runtime(
             deps=deps,
-            chat=ChatRoute(AnswerService(deps), settings, metrics, scorecard),
+            chat=ChatRoute(service, settings, metrics, scorecard),
             passthrough=Passthrough(backend, policies, settings),
             watcher=watcher,
             keys=keys,

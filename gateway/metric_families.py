@@ -59,6 +59,15 @@ class CacheResult(StrEnum):
     ERROR = "error"  # the cache did not serve; treated as a miss
 
 
+class Recheck(StrEnum):
+    """What checking a cached answer again found."""
+
+    AGREE = "agree"
+    DISAGREE = "disagree"  # a required check fails now; the answer was removed
+    ERROR = "error"  # the checks did not complete
+    DROPPED = "dropped"
+
+
 class Leader(StrEnum):
     """Where the computation ran that a coalesced request waited for."""
 
@@ -164,6 +173,11 @@ class Stores:
             "coalesced_requests_total",
             "Requests answered by another's computation that was under way, by where it ran",
             {"leader": tuple(Leader)},
+        )
+        self.rechecks = families.counter(
+            "cache_rechecks_total",
+            "Cache hits checked again in the background; `dropped`: the workers were busy",
+            {"result": tuple(Recheck)},
         )
         self.rejected = families.counter(
             "cache_rejected_total", "Stored values that were damaged or not written with this gateway's secret: misses"

@@ -25,6 +25,7 @@ from gateway.metric_families import (
     CacheResult,
     Identity,
     Leader,
+    Recheck,
     RequestOutcome,
     Spending,
     Stores,
@@ -35,7 +36,7 @@ from router.domain import EngineInfo, Tokens
 from router.enums import Outcome
 from router.records import CheckRecord, GroupRecord, SampleRecord
 
-__all__ = ["CacheResult", "Leader", "Metrics", "RequestOutcome", "markdown"]
+__all__ = ["CacheResult", "Leader", "Metrics", "Recheck", "RequestOutcome", "markdown"]
 
 
 class Metrics:
@@ -104,6 +105,10 @@ class Metrics:
     def observe_coalesced(self, leader: Leader) -> None:
         """Count a request that was answered by another's computation."""
         self._stores.coalesced.labels(leader).inc()
+
+    def observe_recheck(self, result: Recheck) -> None:
+        """Count a cache hit that was drawn to be checked again."""
+        self._stores.rechecks.labels(result).inc()
 
     def observe_rejected(self) -> None:
         """Count a stored value that was damaged or not written by a gateway with this secret."""

@@ -19,6 +19,7 @@ from gateway.coalescer import Coalescer
 from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
 from gateway.group_record import group_record
+from gateway.rechecks import Rechecks
 from gateway.served import Served
 from gateway.stopwatch import Stopwatch
 from gateway.turns import Turns
@@ -49,6 +50,9 @@ class AnswerService:
             dependencies.metrics,
             dependencies.scorecard,
             caching.ttl_s,
+        )
+        self.rechecks = Rechecks(
+            dependencies.verifier, self._verified, dependencies.metrics, dependencies.caching.recheck_share
         )
         patience_s = dependencies.deadline_s / 2  # who waits for another keeps time for a try of its own
         turns = Turns(dependencies.store, min(caching.lock_s, patience_s))
@@ -92,6 +96,7 @@ class AnswerService:
         if key is None:
             return self._finish(prepared, await self._solve(prepared, watch), watch)
         if (stored := await self._verified.find(key)) is not None:
+            self.rechecks.offer(key, prepared.call.spec.checks, stored)
             return self._again(prepared, stored, watch)
         solved = await self._coalescer.solve(key, partial(self._solve, prepared, watch, key), watch)
         if isinstance(solved, CachedAnswer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from gateway.answer import Answer, Concluded, Prepared
@@ -77,6 +78,11 @@ class VerifiedAnswers:
             self._store.reject()
             return None
         return stored
+
+    async def forget(self, key: CacheKey) -> None:
+        """Remove the answer; with a store that fails it stays until a recheck finds it again."""
+        with suppress(CacheUnavailable):
+            await self._store.remove(key.name)
 
     async def keep(self, key: CacheKey, prepared: Prepared, concluded: Concluded) -> CachedAnswer | None:
         """Store the answer if it is verified, and return what was stored.

@@ -58,6 +58,10 @@ class Verifier(Protocol):
         """Whether checks can run now."""
         ...
 
+    def idle(self) -> bool:
+        """Whether checks handed in now would start at once."""
+        ...
+
 
 class Store(Protocol):
     """Named values that expire, shared by the processes that share it. Raises `CacheUnavailable`."""

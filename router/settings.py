@@ -65,6 +65,9 @@ class RedisSection(Section):
     lock_s: float = Field(
         10.0, gt=0, description="Longest wait for another process that computes the same answer, in seconds."
     )
+    recheck_share: float = Field(
+        0.01, ge=0, le=1, description="Share of hits that are checked again in the background."
+    )
     memory_entries: int = Field(2000, ge=1, description="Entries of the in-process cache used without Redis.")
 
 

@@ -83,6 +83,10 @@ class WorkerPool:
         works = not self._failing or any(worker.alive for worker in self._live)
         return self._open and works and self._waiting < self._queue
 
+    def idle(self) -> bool:
+        """Whether a worker has nothing to do."""
+        return not self._idle.empty()
+
     async def verify(self, checks: Sequence[CheckSpec], text: str) -> tuple[CheckResult, ...]:
         """One result a check, in the order given. Raises `VerifierUnavailable` when the queue is full or none works."""
         if not checks:

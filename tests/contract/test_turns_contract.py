@@ -38,7 +38,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     await made.close()
 
 
-async def nothing() -> None:
+async def nothing() -> bytes | None:
     return None
 
 

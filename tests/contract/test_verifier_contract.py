@@ -40,6 +40,9 @@ class InProcessVerifier:
     def available(self) -> bool:
         return self._waiting < QUEUE
 
+    def idle(self) -> bool:
+        return not self._turn.locked()
+
     @staticmethod
     def _result(check: CheckSpec, text: str) -> CheckResult:
         found = judge(Task(check.type, dict(check.params)), text)

@@ -28,11 +28,17 @@ def redis() -> Iterator[RedisServer]:
     redis.stop()
 
 
-def gateway_of(home: Path, engine: MockEngine, redis: RedisServer, *, workers: int = 1, **env: str) -> GatewayProcess:
+def gateway_of(
+    home: Path, engine: MockEngine, redis: RedisServer, workers: int = 1, lock_s: float = 10.0
+) -> GatewayProcess:
     """A gateway whose state directory is `home`'s, so that several of them share a secret."""
-    shared = {"THINKTWICE_REDIS__URL": redis.url, "THINKTWICE_STATE__DIR": str(home / "shared")}
+    env = {
+        "THINKTWICE_REDIS__URL": redis.url,
+        "THINKTWICE_REDIS__LOCK_S": str(lock_s),
+        "THINKTWICE_STATE__DIR": str(home / "shared"),
+    }
     args = ("--workers", str(workers))
-    return GatewayProcess(home / f"gateway-{time.monotonic_ns()}", engine.url, env=shared | env, args=args)
+    return GatewayProcess(home / f"gateway-{time.monotonic_ns()}", engine.url, env=env, args=args)
 
 
 async def ask(client: aiohttp.ClientSession, gateway: GatewayProcess, text: str) -> tuple[int, dict[str, Any]]:
@@ -57,9 +63,8 @@ async def test_a_gateway_killed_while_it_computes_does_not_block_the_other(tmp_p
     lock_s = 2.0
     with ExitStack() as stack:
         engine = stack.enter_context(MockEngine({"slow": Script(("It is \\boxed{4}",), delay_s=60)}))
-        env = {"THINKTWICE_REDIS__LOCK_S": str(lock_s)}
-        doomed = stack.enter_context(gateway_of(tmp_path, engine, redis, **env))
-        other = stack.enter_context(gateway_of(tmp_path, engine, redis, **env))
+        doomed = stack.enter_context(gateway_of(tmp_path, engine, redis, lock_s=lock_s))
+        other = stack.enter_context(gateway_of(tmp_path, engine, redis, lock_s=lock_s))
         async with aiohttp.ClientSession() as client:
             lost = asyncio.create_task(ask(client, doomed, "slow"))
             while not engine.chats("slow"):

@@ -134,6 +134,7 @@ class TextVerifier:
     """A check passes when the text holds `params["want"]`; texts with the words `error` or `timeout` get those."""
 
     up: bool = True
+    free: bool = True
     calls: int = 0
 
     async def verify(self, checks: Sequence[CheckSpec], text: str) -> tuple[CheckResult, ...]:
@@ -144,6 +145,10 @@ class TextVerifier:
     def available(self) -> bool:
         """Whether the script says so."""
         return self.up
+
+    def idle(self) -> bool:
+        """Whether the script says so."""
+        return self.free
 
 
 def _judge(check: CheckSpec, text: str) -> CheckResult:
