@@ -75,4 +75,5 @@ class Answer:
     stop_reason: int | str | None = None
     raw_logprobs: Mapping[str, Any] | None = None
     completion: Mapping[str, Any] | None = None  # the engine's own object, on the single path
+    closing: Mapping[str, Any] | None = None  # the engine's own last chunk, with its usage, of a live stream
     overhead_s: float = 0.0

@@ -55,7 +55,7 @@ def completion_json(answer: Answer, call: ChatCall) -> dict[str, Any]:
         return completion | {"model": call.model, "verification": verification}
     choice = {
         "index": 0,
-        "message": dict(answer.message),
+        "message": _message(answer),
         "logprobs": answer.raw_logprobs if call.logprobs else None,
         "finish_reason": answer.finish_reason,
         "stop_reason": answer.stop_reason,
@@ -79,9 +79,24 @@ def live_chunk(chunk: Mapping[str, Any], call: ChatCall) -> dict[str, Any]:
     return shown | {"model": call.model}
 
 
+def shows_nothing(chunk: Mapping[str, Any], call: ChatCall) -> bool:
+    """Whether a chunk of the engine's stream is there only for the ids and log-probabilities that we asked for.
+
+    vLLM sends one with an empty delta for each token that its tool and reasoning parsers hold back.
+    """
+    if call.logprobs or call.prompt.options.get("return_token_ids"):
+        return False
+    return all(not choice.get("delta") and choice.get("finish_reason") is None for choice in chunk["choices"])
+
+
 def last_live_chunk(chunk: Mapping[str, Any], answer: Answer, call: ChatCall) -> dict[str, Any]:
-    """The chunk that ends a live stream, with the verdict. A refusal can only be appended to what was streamed."""
+    """The chunk that ends a live stream, with the verdict. A refusal can only be appended to what was streamed.
+
+    An engine puts its fingerprint on its usage chunk, and on this one where that was not asked for.
+    """
     shown = live_chunk(chunk, call)
+    if not call.include_usage and answer.closing is not None and "system_fingerprint" in answer.closing:
+        shown["system_fingerprint"] = answer.closing["system_fingerprint"]
     if answer.finish_reason == "content_filter":
         for choice in shown["choices"]:
             choice["finish_reason"] = answer.finish_reason
@@ -91,7 +106,7 @@ def last_live_chunk(chunk: Mapping[str, Any], answer: Answer, call: ChatCall) ->
 
 def answer_chunks(answer: Answer, call: ChatCall) -> Iterator[dict[str, Any]]:
     """The chunks of an answer that was settled before its first byte: role, message, finish with the verdict."""
-    delta = {name: value for name, value in answer.message.items() if value is not None}
+    delta = {name: value for name, value in _message(answer).items() if value is not None}
     delta["role"] = "assistant"
     if delta.get("tool_calls"):
         delta["tool_calls"] = [{"index": index, **tool} for index, tool in enumerate(delta["tool_calls"])]
@@ -100,10 +115,13 @@ def answer_chunks(answer: Answer, call: ChatCall) -> Iterator[dict[str, Any]]:
     yield ending | {"verification": verification_json(answer.verification)}
 
 
-def usage_chunk(last: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
-    """The chunk that `stream_options.include_usage` asks for, under the id of the chunks before it."""
+def usage_chunk(last: Mapping[str, Any], answer: Answer, call: ChatCall) -> dict[str, Any]:
+    """The chunk that `stream_options.include_usage` asks for: the engine's own where a single sample streamed."""
+    if answer.closing is not None:
+        return {**answer.closing, "model": call.model}
     same = {name: last[name] for name in ("id", "object", "created", "model") if name in last}
-    return same | {"choices": [], "usage": usage_json(answer.tokens)}
+    usage = (answer.completion or {}).get("usage") or usage_json(answer.tokens)
+    return same | {"choices": [], "usage": usage}
 
 
 def usage_json(tokens: Tokens) -> dict[str, Any]:
@@ -139,6 +157,14 @@ def answer_headers(answer: Answer) -> dict[str, str]:
     if verification.cost_usd is not None:
         headers[f"{HEADER}Cost-Usd"] = f"{verification.cost_usd:.8f}"
     return headers
+
+
+def _message(answer: Answer) -> dict[str, Any]:
+    """The elected message. Beside tool calls an empty content is null, as it is when the engine does not stream."""
+    message = dict(answer.message)
+    if message.get("tool_calls") and not message.get("content"):
+        message["content"] = None
+    return message
 
 
 def _chunk(answer: Answer, call: ChatCall, delta: Mapping[str, Any], **ending: Any) -> dict[str, Any]:

@@ -112,6 +112,7 @@ class AnswerService:
         fold = StreamFold(0, draw.sampling, draw.model, draw.n)
         decoded = Decoded(stopped=Stopped.SINGLE)
         last: Mapping[str, Any] = {}
+        closing: Mapping[str, Any] | None = None
         watch = Stopwatch()
         with watch.elsewhere():
             async with aclosing(self._deps.backend.stream(draw)) as chunks:
@@ -124,10 +125,13 @@ class AnswerService:
                         if _has_content(chunk):
                             watch.first_token()
                         yield chunk
+                    else:
+                        closing = chunk
             if not fold.complete:
                 raise BackendProtocolError("the engine ended its stream before its last sample")
         decoded.tokens, decoded.prompt_token_ids = fold.tokens(), fold.prompt_token_ids
-        yield self._finish(prepared, await self._log(prepared, decoded), watch)
+        answer = self._finish(prepared, await self._log(prepared, decoded), watch)
+        yield replace(answer, closing=closing)
         yield last
 
     async def _solve(self, prepared: Prepared, watch: Stopwatch, key: CacheKey | None = None) -> Solved:
@@ -152,7 +156,8 @@ class AnswerService:
             prompt_token_ids=tuple(completion.get("prompt_token_ids") or ()) or None,
             stopped=Stopped.SINGLE,
         )
-        if not plan.oracle or stop_reason(plan, decoded.tally()) is not None:
+        applied = decoded.applying(plan)
+        if not applied.oracle or stop_reason(applied, decoded.tally()) is not None:
             return decoded, completion
         return await self._decoder.decode(task, plan, first=decoded), None
 
@@ -178,7 +183,9 @@ class AnswerService:
         """Count a logged request, then apply `on_failure`."""
         verification, on_failure = solved.concluded.verification, prepared.call.spec.on_failure
         winner, tokens = solved.concluded.ballot.winner.sample, solved.concluded.decoded.tokens
-        refuse = verification.status is not Status.VERIFIED and on_failure is not OnFailure.RETURN
+        # `on_failure` is about answers. A call of the client's own tools is the way to one.
+        unverified = verification.status is not Status.VERIFIED and not winner.message.get("tool_calls")
+        refuse = unverified and on_failure is not OnFailure.RETURN
         self._count(prepared, verification, watch, record=solved.record, tokens=tokens, refused=refuse)
         answer = Answer(
             verification=verification,
@@ -201,7 +208,8 @@ class AnswerService:
     def _conclude(self, prepared: Prepared, decoded: Decoded) -> Concluded:
         """Elect the answer and state what may be claimed of it."""
         ballot = elect(decoded.candidates)
-        status, reason = conclude(decoded.candidates, ballot, oracle=prepared.plan.oracle, stopped=decoded.stopped)
+        oracle = decoded.applying(prepared.plan).oracle
+        status, reason = conclude(decoded.candidates, ballot, oracle=oracle, stopped=decoded.stopped)
         escalated = prepared.decision.route is Route.SINGLE and decoded.stopped is not Stopped.SINGLE
         samples = len(decoded.candidates)
         verification = Verification(

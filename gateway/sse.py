@@ -72,7 +72,7 @@ class EventStream:
                 for data in self._encode(item):
                     yield data
             if self._last is not None and self._prepared.call.include_usage and self._answer is not None:
-                yield event(render.usage_chunk(self._last, self._answer))
+                yield event(render.usage_chunk(self._last, self._answer, self._prepared.call))
         except ThinkTwiceError as error:
             self.settled = True
             self._on_error(error)
@@ -94,7 +94,8 @@ class EventStream:
             if not self._prepared.live:
                 yield from render.answer_chunks(item, call)
         elif self._answer is None:
-            yield render.live_chunk(item, call)
+            if not render.shows_nothing(item, call):
+                yield render.live_chunk(item, call)
         else:
             yield render.last_live_chunk(item, self._answer, call)
 

@@ -29,7 +29,7 @@ Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 class StreamOptions(Struct, forbid_unknown_fields=True):
     """OpenAI's `stream_options`."""
 
-    include_usage: bool = False
+    include_usage: bool | None = False
 
 
 class ChatFields(Struct, forbid_unknown_fields=True):
@@ -109,7 +109,8 @@ def parse_chat(
         fields.verification,
         headers.get(PROFILE_HEADER),
         settings.profiles,
-        options.get("response_format"),
+        # With n above 1 nothing is elected, so that there is nothing to check: the engine's grammar alone holds.
+        options.get("response_format") if (fields.n or 1) == 1 else None,
         settings.verify.timeout_s,
     )
     if (fields.n or 1) > 1 and spec.checks:
@@ -124,7 +125,7 @@ def parse_chat(
         spec=spec,
         effort=effort,
         stream=bool(fields.stream),
-        include_usage=fields.stream_options is not None and fields.stream_options.include_usage,
+        include_usage=fields.stream_options is not None and bool(fields.stream_options.include_usage),
         n=fields.n or 1,
         logprobs=bool(fields.logprobs),
         no_store="no-store" in headers.get("cache-control", "").lower(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -120,6 +121,25 @@ def json_key(text: str) -> str | None:
         return _json_encoder.encode(_numbers_by_value(value)).decode()
     except (strict_json.NotJson, UnicodeEncodeError):
         return None
+
+
+def tool_calls_key(calls: Sequence[Mapping[str, Any]]) -> str | None:
+    """The vote key of a message's tool calls: their names and arguments by value, in any order, without their ids.
+
+    `None`, which does not vote, when the arguments of one are not a JSON value (or a call is not one of a function).
+    """
+    try:
+        return f"tool_calls:[{','.join(sorted(_call_key(call['function']) for call in calls))}]"
+    except (strict_json.NotJson, UnicodeEncodeError, KeyError, TypeError):
+        return None
+
+
+def _call_key(function: Mapping[str, Any]) -> str:
+    arguments = function["arguments"]
+    if not isinstance(arguments, str) or len(arguments) > MAX_JSON_CHARS:
+        raise strict_json.NotJson(f"no text of at most {MAX_JSON_CHARS} characters")
+    value = _numbers_by_value(strict_json.loads(arguments, exact_numbers=True))
+    return _json_encoder.encode({"name": function["name"], "arguments": value}).decode()
 
 
 def answer_json(text: str, *, exact_numbers: bool = False) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from router.canonical import answer_key
+from router.canonical import answer_key, tool_calls_key
 from router.domain import Candidate, CheckResult, CheckSpec, Prompt, Sample, Tokens, VerificationSpec
-from router.enums import Outcome, Stopped, TaskKind
+from router.enums import CheckClass, Outcome, Stopped, TaskKind
 from router.errors import BackendError, BackendTimeout, VerifierUnavailable
 from router.fold import StreamFold
 from router.plan import Plan, Tally, next_wave, stop_reason
@@ -50,6 +50,11 @@ class Decoded:
     prompt_token_ids: tuple[int, ...] | None = None
     stopped: Stopped = Stopped.CAP
 
+    def applying(self, plan: Plan) -> Plan:
+        """`plan` for what was drawn: where every sample calls tools there is no answer yet for an oracle to judge."""
+        calls = bool(self.candidates) and all(c.sample.message.get("tool_calls") for c in self.candidates)
+        return replace(plan, oracle=False) if calls else plan
+
     def tally(self) -> Tally:
         """What the plan needs to know of it."""
         return Tally(
@@ -68,16 +73,20 @@ class Decoder:
     async def judge(self, task: Task, sample: Sample) -> Candidate:
         """Run the task's checks on one sample and find the answer it votes for.
 
-        A sample cut at its token limit gives no vote: its last number is only where it happened to end. A verifier that
-        cannot take the work makes the checks errors, never failures.
+        A sample cut at its token limit gives no vote: its last number is only where it happened to end. A sample that
+        calls tools votes by its calls; it is a step and no answer, so that only checks with a veto read it. A verifier
+        that cannot take the work makes the checks errors, never failures.
         """
         checks = task.spec.checks
+        calls = sample.message.get("tool_calls")
+        read = tuple(check for check in checks if not calls or check.klass is CheckClass.VETO)
         try:
-            results = await self._verifier.verify(checks, sample.text) if checks else ()
+            results = await self._verifier.verify(read, sample.text) if read else ()
         except VerifierUnavailable as unavailable:
-            results = tuple(_not_run(check, str(unavailable)) for check in checks)
-        key = answer_key(sample.text, task.kind) if sample.finish_reason != "length" else None
-        return Candidate(sample, key, results, compose(results, checks))
+            results = tuple(_not_run(check, Outcome.ERROR, str(unavailable)) for check in read)
+        results += tuple(_not_run(check, Outcome.SKIPPED, "tool calls") for check in checks if check not in read)
+        key = tool_calls_key(calls) if calls else answer_key(sample.text, task.kind)
+        return Candidate(sample, key if sample.finish_reason != "length" else None, results, compose(results, checks))
 
     async def decode(self, task: Task, plan: Plan, first: Decoded | None = None) -> Decoded:
         """Sample until the plan stops, going on from `first` when a single sample is escalated.
@@ -88,9 +97,10 @@ class Decoder:
         decoded = first or Decoded()
         try:
             async with asyncio.timeout_at(task.deadline):
-                while (stopped := stop_reason(plan, decoded.tally())) is None:
+                while (stopped := stop_reason(decoded.applying(plan), decoded.tally())) is None:
                     tally = decoded.tally()
-                    error = await self._wave(task, plan, decoded, tally.spent, next_wave(plan, tally))
+                    wave = next_wave(decoded.applying(plan), tally)
+                    error = await self._wave(task, plan, decoded, tally.spent, wave)
                     if error is not None and not decoded.candidates:
                         raise error
                 decoded.stopped = stopped
@@ -112,7 +122,7 @@ class Decoder:
         error: BackendError | None = None
         running = len(draws)
         try:
-            while running and stop_reason(plan, decoded.tally()) is None:
+            while running and stop_reason(decoded.applying(plan), decoded.tally()) is None:
                 match await ended.get():
                     case None:
                         running -= 1
@@ -159,8 +169,8 @@ class Decoder:
         ended.put_nowait(await self.judge(task, sample))
 
 
-def _not_run(check: CheckSpec, why: str) -> CheckResult:
-    return CheckResult(check.id, check.type, check.klass, Outcome.ERROR, None, 0.0, check.version, why)
+def _not_run(check: CheckSpec, outcome: Outcome, why: str) -> CheckResult:
+    return CheckResult(check.id, check.type, check.klass, outcome, None, 0.0, check.version, why)
 
 
 def _drained(queue: asyncio.Queue[Candidate | BackendError | None]) -> Iterator[Candidate | BackendError | None]:

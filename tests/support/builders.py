@@ -38,6 +38,11 @@ def sample(index: int = 0, text: str = "4", **fields: Any) -> Sample:
     return Sample(**(values | fields))
 
 
+def tool_call(arguments: str, name: str = "add", call_id: str = "call-1") -> dict[str, Any]:
+    """One call of a message's `tool_calls`."""
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
 def candidate(
     index: int = 0, key: str | None = None, outcome: Outcome = Outcome.SKIPPED, *, decisive: bool = False, **fields: Any
 ) -> Candidate:

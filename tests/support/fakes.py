@@ -19,12 +19,13 @@ ENGINE = EngineInfo("fake", "1", ("base",), True, "processed_logprobs", 2048, te
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What the scripted engine says for one sample. `delay_s` passes before its last chunk."""
+    """What the scripted engine says for one sample. `delay_s` passes before its last chunk, which calls the tools."""
 
     text: str
     finish_reason: str = "stop"
     delay_s: float = 0.0
     error: BackendError | None = None
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(slots=True)
@@ -82,7 +83,8 @@ class ScriptedBackend:
                 running.discard(index)
                 yield _chunk(draw, index, line, line.text[half:], _ids(line)[half:], finish=line.finish_reason)
             total = sum(len(_ids(line)) for line in lines)
-            yield {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": total}}
+            usage = {"prompt_tokens": 3, "completion_tokens": total, "total_tokens": 3 + total}
+            yield {**_head(draw), "choices": [], "usage": usage}
         finally:
             self.cancelled += len(running)
 
@@ -112,7 +114,7 @@ def _logprobs(ids: Sequence[int]) -> dict[str, Any]:
 def _choice(index: int, line: Line) -> dict[str, Any]:
     return {
         "index": index,
-        "message": {"role": "assistant", "content": line.text},
+        "message": {"role": "assistant", "content": line.text} | _calls(line),
         "logprobs": _logprobs(_ids(line)),
         "finish_reason": line.finish_reason,
         "stop_reason": None,
@@ -120,13 +122,24 @@ def _choice(index: int, line: Line) -> dict[str, Any]:
     }
 
 
+def _calls(line: Line, *, delta: bool = False) -> dict[str, Any]:
+    calls = [dict(call) | ({"index": index} if delta else {}) for index, call in enumerate(line.tool_calls)]
+    return {"tool_calls": calls} if calls else {}
+
+
 def _delta(index: int, delta: Mapping[str, Any]) -> dict[str, Any]:
     return {"index": index, "delta": dict(delta), "logprobs": None, "finish_reason": None, "token_ids": None}
 
 
 def _chunk(draw: Draw, index: int, line: Line, text: str, ids: list[int], *, finish: str | None) -> dict[str, Any]:
-    choice = _delta(index, {"content": text}) | {"token_ids": ids, "logprobs": _logprobs(ids), "finish_reason": finish}
-    return {"id": "chatcmpl-engine", "object": "chat.completion.chunk", "model": draw.model, "choices": [choice]}
+    calls = {} if finish is None else _calls(line, delta=True)
+    choice = _delta(index, {"content": text} | calls)
+    choice |= {"token_ids": ids, "logprobs": _logprobs(ids), "finish_reason": finish}
+    return {**_head(draw), "choices": [choice]}
+
+
+def _head(draw: Draw) -> dict[str, Any]:
+    return {"id": "chatcmpl-engine", "object": "chat.completion.chunk", "created": 1, "model": draw.model}
 
 
 @dataclass(slots=True)

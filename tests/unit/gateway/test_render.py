@@ -1,13 +1,16 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from gateway import render
 from gateway.answer import Answer
 from gateway.call import ChatCall
 from router.domain import Sampling
-from router.enums import Effort, OnFailure
+from router.enums import Effort, OnFailure, Status
 from router.settings import PriceSection
-from tests.support.builders import check_spec, prompt
+from tests.support.builders import check_spec, prompt, tool_call
 from tests.support.fakes import Line
 from tests.support.serving import EASY, OPEN, call, serving
 
@@ -83,7 +86,7 @@ async def test_the_chunks_of_an_answer_settled_before_its_first_byte(tmp_path: P
         "index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop", "stop_reason": None
     }  # fmt: skip
     assert last["verification"]["status"] == "verified" and last["id"] == first["id"]
-    usage = render.usage_chunk(last, answer)
+    usage = render.usage_chunk(last, answer, chat)
     assert usage["choices"] == [] and usage["usage"]["completion_tokens"] == 5
     assert usage.keys() == {"id", "object", "created", "model", "choices", "usage"} and usage["id"] == first["id"]
 
@@ -117,3 +120,46 @@ async def test_a_live_refusal_is_appended_to_what_was_streamed(tmp_path: Path) -
     assert (choice["finish_reason"], choice["token_ids"]) == ("content_filter", None)
     assert shown["verification"]["status"] == "failed" and "usage" not in shown and shown["model"] == "champion"
     assert chunk["choices"][0]["finish_reason"] == "stop"  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("delta", "finish", "nothing"),
+    [
+        ({}, None, True),
+        (None, None, True),
+        ({}, "stop", False),
+        ({"content": ""}, None, False),
+        ({"tool_calls": [{"index": 0, "function": {"arguments": ""}}]}, None, False),
+        ({"reasoning": "so"}, None, False),
+    ],
+)
+def test_a_chunk_that_only_we_asked_for(delta: dict[str, Any] | None, finish: str | None, nothing: bool) -> None:
+    chunk = {"choices": [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": {"content": []}}]}
+    assert render.shows_nothing(chunk, call(OPEN)) is nothing
+    assert not render.shows_nothing(chunk, call(OPEN, logprobs=True))
+    assert not render.shows_nothing(chunk, call(OPEN, prompt=prompt(OPEN, return_token_ids=True)))
+
+
+async def test_the_engines_own_usage_chunk_closes_a_live_stream(tmp_path: Path) -> None:
+    usage = {"completion_tokens": 1, "completion_tokens_details": {"reasoning_tokens": 1}}
+    closing = {"id": "chatcmpl-engine", "model": "base", "choices": [], "usage": usage, "system_fingerprint": "fp"}
+    answer = replace(await answered(tmp_path, call(OPEN), "a story"), closing=closing)
+    last = {"id": "chatcmpl-engine", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    asked, not_asked = call(OPEN, stream=True, include_usage=True), call(OPEN, stream=True)
+    assert render.usage_chunk(last, answer, asked) == closing | {"model": "champion"}
+    assert "system_fingerprint" not in render.last_live_chunk(last, answer, asked)
+    assert render.last_live_chunk(last, answer, not_asked)["system_fingerprint"] == "fp"
+
+
+async def test_an_elected_tool_call(tmp_path: Path) -> None:
+    chat = call(OPEN, effort=Effort.HIGH, stream=True)
+    called = Line("", "tool_calls", tool_calls=(tool_call('{"a": 1}'), tool_call('{"a": 2}')))
+    answer = await answered(tmp_path, chat, called)
+    assert (answer.verification.status, answer.verification.votes) == (Status.CONSENSUS, 3)
+    [choice] = render.completion_json(answer, chat)["choices"]
+    assert choice["message"] == {"role": "assistant", "content": None, "tool_calls": list(called.tool_calls)}
+    assert choice["finish_reason"] == "tool_calls"
+    first, last = render.answer_chunks(answer, chat)
+    deltas = [{"index": index, **tool} for index, tool in enumerate(called.tool_calls)]
+    assert first["choices"][0]["delta"] == {"role": "assistant", "tool_calls": deltas}
+    assert last["choices"][0]["finish_reason"] == "tool_calls"

@@ -17,7 +17,7 @@ from router.errors import (
 )
 from router.records import GroupRecord
 from router.settings import PriceSection
-from tests.support.builders import check_spec
+from tests.support.builders import check_spec, tool_call
 from tests.support.fakes import Line, TextVerifier
 from tests.support.serving import EASY, OPEN, Serving, call, serving
 
@@ -234,3 +234,17 @@ async def test_a_sample_that_ended_and_was_not_judged_in_time_is_logged_too(tmp_
     assert (unjudged.index, unjudged.censored, unjudged.reward, unjudged.checks) == (0, False, None, ())
     assert unjudged.message["content"] == "wrong" and unjudged.label_source == "none"
     assert (winner.index, winner.selected, winner.reward) == (1, True, 1.0)
+
+
+@pytest.mark.parametrize("on_failure", list(OnFailure))
+async def test_a_tool_call_is_a_step_and_no_answer_to_verify_or_withhold(tmp_path: Path, on_failure: OnFailure) -> None:
+    called = Line("", "tool_calls", tool_calls=(tool_call('{"a": 1}'),))
+    gateway = serving(tmp_path, called)
+    answer = await ask(gateway, call(OPEN, RIGHT, on_failure=on_failure))
+    verification = answer.verification
+    assert (verification.status, verification.reason) == (Status.UNVERIFIED, Reason.NO_ORACLE)
+    assert (verification.route, verification.escalated, verification.samples) == (Route.SINGLE, False, 1)
+    assert [check.outcome for check in verification.checks] == [Outcome.SKIPPED]
+    assert answer.message["tool_calls"] == list(called.tool_calls) and answer.finish_reason == "tool_calls"
+    [sample] = only(gateway).samples
+    assert (sample.reward, sample.label_source) == (None, "none") and sample.answer_key is not None

@@ -56,6 +56,18 @@ def test_a_json_schema_response_format_is_a_check() -> None:
     assert check.type == "json_schema"
 
 
+def test_with_n_above_one_a_response_format_is_the_engines_alone() -> None:
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    call = parse(response_format=schema, n=2)
+    assert call.spec.checks == () and call.n == 2 and call.prompt.options["response_format"] == schema
+    with pytest.raises(InvalidRequest, match="n above 1"):
+        parse(response_format=schema, n=2, verification=NUMERIC)
+
+
+def test_null_leaves_a_stream_option_to_its_default() -> None:
+    assert not parse(stream=True, stream_options={"include_usage": None}).include_usage
+
+
 def test_an_opened_field_is_sent_on() -> None:
     assert parse(chat_template_kwargs={"a": 1}).prompt.options == {"chat_template_kwargs": {"a": 1}}
 

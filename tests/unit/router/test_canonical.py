@@ -4,8 +4,9 @@ import time
 
 import pytest
 
-from router.canonical import MAX_JSON_CHARS, answer_key
+from router.canonical import MAX_JSON_CHARS, answer_key, tool_calls_key
 from router.enums import TaskKind
+from tests.support.builders import tool_call
 
 
 @pytest.mark.parametrize(
@@ -119,3 +120,52 @@ def test_time_is_linear(kind: TaskKind, unit: str) -> None:
     started = time.process_time()
     answer_key(text, kind)
     assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        [tool_call('{"a": 1, "b": [2, {"c": null}]}', call_id="other")],
+        [tool_call('{"b":[2.0,{"c":null}],"a":1e0}')],
+        [tool_call(' {"a": 1, "b": [2, {"c": null}]}\n') | {"index": 0}],
+    ],
+)
+def test_tool_calls_are_compared_by_value(same: list[dict[str, object]]) -> None:
+    assert tool_calls_key([tool_call('{"a": 1, "b": [2, {"c": null}]}')]) == tool_calls_key(same)
+
+
+def test_parallel_tool_calls_are_a_set_with_repetitions() -> None:
+    one, two = tool_call('{"a": 1}'), tool_call('{"a": 2}')
+    assert tool_calls_key([one, two]) == tool_calls_key([two, one])
+    assert len({tool_calls_key(calls) for calls in ([one], [two], [one, two], [one, one], [one, one, two])}) == 5
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        tool_call('{"a": 1}', name="sub"),
+        tool_call('{"a": "1"}'),
+        tool_call('{"a": 1, "b": null}'),
+        tool_call('[{"a": 1}]'),
+    ],
+)
+def test_tool_calls_that_differ(other: dict[str, object]) -> None:
+    assert tool_calls_key([other]) not in (None, tool_calls_key([tool_call('{"a": 1}')]))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        tool_call(""),
+        tool_call('{"a": '),
+        tool_call('{"a": 1, "a": 2}'),
+        tool_call('{"a": NaN}'),
+        tool_call("[" * 70 + "]" * 70),
+        tool_call('"' + "x" * MAX_JSON_CHARS + '"'),
+        {"id": "call-1", "type": "function", "function": {"name": "add", "arguments": {"a": 1}}},
+        {"id": "call-1", "type": "custom", "custom": {"name": "add", "input": "1"}},
+    ],
+)
+def test_tool_calls_that_do_not_vote(call: dict[str, object]) -> None:
+    assert tool_calls_key([call]) is None
+    assert tool_calls_key([tool_call("{}"), call]) is None

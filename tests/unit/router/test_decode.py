@@ -4,10 +4,11 @@ import pytest
 
 from router.decode import Decoded, Decoder, Task
 from router.domain import Sampling
-from router.enums import Outcome, Stopped, TaskKind
+from router.enums import CheckClass, Outcome, Status, Stopped, TaskKind
 from router.errors import BackendTimeout, BackendUnavailable, VerifierUnavailable
 from router.plan import Plan
-from tests.support.builders import PLAIN, check_spec, prompt, spec
+from router.vote import conclude, elect
+from tests.support.builders import PLAIN, check_spec, prompt, spec, tool_call
 from tests.support.fakes import Line, ScriptedBackend, TextVerifier
 
 ORACLE = Plan(1, 5, oracle=True, quorum=0.9)
@@ -119,3 +120,48 @@ async def test_a_full_group_is_drawn_to_the_end_whatever_passes() -> None:
     backend = ScriptedBackend([Line("right")])
     decoded = await Decoder(backend, TextVerifier()).decode(task(check_spec()), plan, Decoded())
     assert (len(decoded.candidates), [draw.n for draw in backend.draws]) == (5, [5])
+
+
+def calling(arguments: str, call_id: str = "call-1", text: str = "") -> Line:
+    return Line(text, "tool_calls", tool_calls=(tool_call(arguments, call_id=call_id),))
+
+
+async def test_samples_vote_by_the_value_of_their_tool_calls() -> None:
+    lines = [calling('{"a": 1, "b": 2}', "x"), calling('{"b":2,"a":1.0}', "y"), calling('{"a": 3}', "z")]
+    backend = ScriptedBackend([lines[0], lines[2], lines[1]])
+    decoded = await Decoder(backend, TextVerifier()).decode(task(kind=TaskKind.OPEN), Plan(3, 3, False, 0.9))
+    ballot = elect(decoded.candidates)
+    assert (ballot.votes, ballot.tie) == (2, False) and ballot.winner.sample.index == 0
+    assert conclude(decoded.candidates, ballot, oracle=False, stopped=decoded.stopped)[0] is Status.CONSENSUS
+
+
+@pytest.mark.parametrize("checks", [(), (check_spec(),)])
+async def test_equal_tool_calls_settle_the_vote_whatever_is_to_be_checked(checks) -> None:
+    backend, verifier = ScriptedBackend([calling("{}")]), TextVerifier()
+    plan = ORACLE if checks else VOTE
+    decoded = await Decoder(backend, verifier).decode(task(*checks), plan)
+    assert (decoded.stopped, len(decoded.candidates), verifier.calls) == (Stopped.QUORUM, 3, 0)
+    assert {result.outcome for c in decoded.candidates for result in c.checks} <= {Outcome.SKIPPED}
+    assert not any(c.verdict.verified for c in decoded.candidates) and not decoded.applying(plan).oracle
+
+
+async def test_an_answer_beside_tool_calls_is_still_judged() -> None:
+    backend = ScriptedBackend([calling("{}"), Line("right")])
+    decoded = await Decoder(backend, TextVerifier()).decode(task(check_spec()), ORACLE)
+    assert decoded.stopped is Stopped.DECISIVE and decoded.applying(ORACLE).oracle
+    assert elect(decoded.candidates).winner.sample.text == "right"
+
+
+async def test_a_veto_reads_the_text_beside_tool_calls() -> None:
+    veto = check_spec("fine", CheckClass.VETO, id="v", required=True)
+    backend = ScriptedBackend([calling("{}", text="not f1ne")])
+    decoded = await Decoder(backend, TextVerifier()).decode(task(check_spec(), veto), Plan(1, 1, True, 0.9))
+    [candidate] = decoded.candidates
+    assert {result.id: result.outcome for result in candidate.checks} == {"v": Outcome.FAIL, "c0": Outcome.SKIPPED}
+    assert candidate.verdict.outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize("line", [calling("no json"), Line("", "length", tool_calls=(tool_call("{}"),))])
+async def test_tool_calls_that_cannot_be_compared_do_not_vote(line: Line) -> None:
+    decoded = await Decoder(ScriptedBackend([line]), TextVerifier()).decode(task(), VOTE)
+    assert decoded.stopped is Stopped.CAP and all(c.answer_key is None for c in decoded.candidates)
