@@ -16,6 +16,7 @@ from gateway.breaker import Breaker, BreakerState
 from gateway.chat import ChatRoute
 from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
+from gateway.idempotency import Idempotency
 from gateway.key_file import KeyDirectory, KeyFile
 from gateway.metrics import Metrics
 from gateway.passthrough import Passthrough
@@ -100,7 +101,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             stack.push_async_callback(_cancelled, asyncio.create_task(background))
         yield Runtime(
             deps=deps,
-            chat=ChatRoute(service, settings, metrics, scorecard),
+            chat=ChatRoute(service, settings, Idempotency.of(deps), metrics, scorecard),
             passthrough=Passthrough(backend, policies, settings),
             watcher=watcher,
             keys=keys,

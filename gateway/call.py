@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from router.domain import Prompt, VerificationSpec
 from router.enums import Effort, Purpose
@@ -14,6 +15,16 @@ class Tenant:
 
     name: str
     train_consent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RetryKey:
+    """The client's name for this request, should it send it again, and the digest that tells it from another."""
+
+    HEADER: ClassVar[str] = "Idempotency-Key"
+
+    key: str
+    fingerprint: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +43,4 @@ class ChatCall:
     logprobs: bool = False
     no_store: bool = False
     purpose: Purpose = Purpose.PROD
+    retry_key: RetryKey | None = None

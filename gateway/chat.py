@@ -16,7 +16,8 @@ from gateway import render, sse
 from gateway.answer import Answer
 from gateway.body import ClientGone, read_body, until_disconnect
 from gateway.call import ChatCall, Tenant
-from gateway.http_errors import error_code, status_of
+from gateway.http_errors import error_body, error_code, error_headers, status_of
+from gateway.idempotency import Idempotency, Reply
 from gateway.keys import LOCAL, Caller
 from gateway.metrics import Metrics
 from gateway.scorecard import Scorecard
@@ -48,8 +49,15 @@ class _Span:
 class ChatRoute:
     """Handles chat requests and counts those that end in an error, or without their client."""
 
-    def __init__(self, service: AnswerService, settings: Settings, metrics: Metrics, scorecard: Scorecard) -> None:
-        self._service, self._settings = service, settings
+    def __init__(
+        self,
+        service: AnswerService,
+        settings: Settings,
+        idempotency: Idempotency,
+        metrics: Metrics,
+        scorecard: Scorecard,
+    ) -> None:
+        self._service, self._settings, self._idempotency = service, settings, idempotency
         self._metrics, self._scorecard = metrics, scorecard
 
     async def __call__(self, request: Request) -> Response:
@@ -58,7 +66,7 @@ class ChatRoute:
         with self._metrics.in_flight():
             try:
                 call = span.call = await self._parse(request)
-                return await (self._stream(request, call, span) if call.stream else self._whole(request, call))
+                return await (self._stream if call.stream else self._whole)(request, call, span)
             except ClientGone:
                 self._left(span)
                 return Response(status_code=499)
@@ -87,11 +95,29 @@ class ChatRoute:
         consent = section.train_consent if section is not None else None
         return Tenant(name, train_consent=name == LOCAL.tenant if consent is None else consent)
 
-    async def _whole(self, request: Request, call: ChatCall) -> Response:
+    async def _whole(self, request: Request, call: ChatCall, span: _Span) -> Response:
+        if call.retry_key is None:
+            reply = await self._reply(request, call)
+        else:
+            compute = partial(self._final_reply, request, call)
+            reply = await self._idempotency.once(call.tenant.name, call.retry_key, compute)
+        headers = reply.headers
+        if reply.replayed:
+            self._metrics.observe_replayed(reply.status, span.duration_s)
+            headers = headers | {"Idempotent-Replayed": "true"}
+        return Response(reply.body, reply.status, headers, JSON)
+
+    async def _reply(self, request: Request, call: ChatCall) -> Reply:
         prepared = await self._service.prepare(call)
         answer = await until_disconnect(request, self._service.answer(prepared))
-        body = msgspec.json.encode(render.completion_json(answer, call))
-        return Response(body, media_type=JSON, headers=render.answer_headers(answer))
+        return Reply(200, render.answer_headers(answer), msgspec.json.encode(render.completion_json(answer, call)))
+
+    async def _final_reply(self, request: Request, call: ChatCall) -> Reply:
+        """As `_reply`. An answer that `on_failure` withholds is as final as any: a retry is told the same."""
+        try:
+            return await self._reply(request, call)
+        except NotAnswered as error:
+            return Reply(status_of(error), error_headers(error), msgspec.json.encode(error_body(error)))
 
     async def _stream(self, request: Request, call: ChatCall, span: _Span) -> Response:
         """The first item is awaited before the status goes out, so that an early failure keeps its status code."""

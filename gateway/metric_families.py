@@ -20,7 +20,7 @@ DENIALS = (
     "overloaded",
 )
 FINISHES = ("stop", "length", "tool_calls", "content_filter", "cancelled")
-ERROR_CODES = ("400", "401", "403", "404", "413", "422", "429", "499", "500", "502", "503", "504")
+ERROR_CODES = ("400", "401", "403", "404", "409", "413", "422", "429", "499", "500", "502", "503", "504")
 TRAINING = (
     "eligible",
     "censored",
@@ -66,6 +66,16 @@ class Recheck(StrEnum):
     DISAGREE = "disagree"  # a required check fails now; the answer was removed
     ERROR = "error"  # the checks did not complete
     DROPPED = "dropped"
+
+
+class IdempotencyResult(StrEnum):
+    """What became of a request with an `Idempotency-Key`."""
+
+    FIRST = "first"
+    REPLAYED = "replayed"
+    REUSED = "reused"  # with another body: 422
+    IN_USE = "in_use"  # the first is still running: 409
+    UNAVAILABLE = "unavailable"  # the store did not answer
 
 
 class Leader(StrEnum):
@@ -173,6 +183,11 @@ class Stores:
             "coalesced_requests_total",
             "Requests answered by another's computation that was under way, by where it ran",
             {"leader": tuple(Leader)},
+        )
+        self.idempotency = families.counter(
+            "idempotent_requests_total",
+            "Requests with an Idempotency-Key; `unavailable`: served as if they had none",
+            {"result": tuple(IdempotencyResult)},
         )
         self.rechecks = families.counter(
             "cache_rechecks_total",

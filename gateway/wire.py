@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from gateway import strict_json
-from gateway.call import ChatCall, Tenant
+from gateway.call import ChatCall, RetryKey, Tenant
 from router.domain import Prompt, Sampling
 from router.enums import Effort, Purpose
 from router.errors import InvalidRequest
@@ -85,6 +86,7 @@ _OPTIONS = (
     "top_logprobs",
 )
 _SAMPLING = tuple(name for name in Sampling.__slots__ if name != "max_tokens")
+_RETRY_KEY = re.compile(r'"([ -!#-~]{1,255})"|([!#-~]{1,255})')  # a structured-field string, or bare as many send it
 _VALIDATION = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
 
@@ -130,6 +132,7 @@ def parse_chat(
         logprobs=bool(fields.logprobs),
         no_store="no-store" in headers.get("cache-control", "").lower(),
         purpose=_purpose(headers),
+        retry_key=_retry_key(headers, body, stream=bool(fields.stream)),
     )
 
 
@@ -188,3 +191,21 @@ def _purpose(headers: Mapping[str, str]) -> Literal[Purpose.PROD, Purpose.EVAL]:
     if given != Purpose.EVAL:
         raise InvalidRequest(f"{PURPOSE_HEADER} can only be 'eval'", param=PURPOSE_HEADER)
     return Purpose.EVAL
+
+
+def _retry_key(headers: Mapping[str, str], body: bytes, *, stream: bool) -> RetryKey | None:
+    """The `Idempotency-Key` with a digest of all that the answer depends on: the body as sent, and our headers."""
+    given = headers.get(RetryKey.HEADER)
+    if given is None:
+        return None
+    found = _RETRY_KEY.fullmatch(given.strip())
+    if found is None:
+        raise InvalidRequest(f"{RetryKey.HEADER} must be 1 to 255 printable ASCII characters", RetryKey.HEADER)
+    if stream:
+        raise InvalidRequest(
+            f"{RetryKey.HEADER} cannot be honoured for a stream: send stream: false, or leave it out", RetryKey.HEADER
+        )
+    digest = blake2b(body, digest_size=32)
+    for name in (PROFILE_HEADER, PURPOSE_HEADER):
+        digest.update(b"\0" + headers.get(name, "").encode())
+    return RetryKey(found[1] or found[2], digest.digest())

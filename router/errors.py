@@ -5,6 +5,8 @@
     + UnknownProfile           400
     + ModelNotFound            404
     + PayloadTooLarge          413
+    + IdempotencyKeyReused     422  its key came with another request before
+    + IdempotencyKeyInUse      409  the first request with its key is still running
   x NotAdmitted                     the caller may not have this now, or not at all
     + InvalidKey               401  no API key, or none that is valid
     + Forbidden                403  the key may not ask for this
@@ -99,6 +101,14 @@ class QuotaUnavailable(NotAdmitted):
 
 class Overloaded(NotAdmitted):
     """The gateway serves as many requests as it may, and as many wait."""
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    """The `Idempotency-Key` came with another request before."""
+
+
+class IdempotencyKeyInUse(InvalidRequest):
+    """The first request with this `Idempotency-Key` is still running."""
 
 
 class NotAnswered(ThinkTwiceError):

@@ -8,10 +8,12 @@ from collections.abc import Callable
 
 
 class MemoryStore:
-    """`router.ports.Store` as an LRU of at most `entries` values."""
+    """`router.ports.Store` as an LRU of at most `entries` values and `max_bytes` bytes; a larger value is not kept."""
 
-    def __init__(self, entries: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._entries = entries
+    def __init__(
+        self, entries: int, max_bytes: int = 128 * 1024 * 1024, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._entries, self._max_bytes, self._bytes = entries, max_bytes, 0
         self._clock = clock
         self._stored: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
 
@@ -20,11 +22,12 @@ class MemoryStore:
         return self._look(name)
 
     async def put(self, name: str, value: bytes, ttl_s: float) -> None:
-        """Store a value for `ttl_s` seconds; the least recently used one makes room."""
+        """Store a value for `ttl_s` seconds; the least recently used ones make room."""
+        self._drop(name)
         self._stored[name] = (self._clock() + ttl_s, value)
-        self._stored.move_to_end(name)
-        if len(self._stored) > self._entries:
-            self._stored.popitem(last=False)
+        self._bytes += len(value)
+        while len(self._stored) > self._entries or self._bytes > self._max_bytes:
+            self._drop(next(iter(self._stored)))
 
     async def add(self, name: str, value: bytes, ttl_s: float) -> bool:
         """Store a value unless there is one; whether it was stored."""
@@ -38,14 +41,14 @@ class MemoryStore:
         if self._look(name) != old:
             return False
         if new is None:
-            del self._stored[name]
+            self._drop(name)
         else:
             await self.put(name, new, ttl_s)
         return True
 
     async def remove(self, name: str) -> None:
         """Remove the value, if there is one."""
-        self._stored.pop(name, None)
+        self._drop(name)
 
     async def alive(self) -> bool:
         """Always: it is this process's own memory."""
@@ -54,13 +57,18 @@ class MemoryStore:
     async def close(self) -> None:
         """Forget everything."""
         self._stored.clear()
+        self._bytes = 0
 
     def _look(self, name: str) -> bytes | None:
         expires, value = self._stored.get(name, (0.0, None))
         if value is None:
             return None
         if expires <= self._clock():
-            del self._stored[name]
+            self._drop(name)
             return None
         self._stored.move_to_end(name)
         return value
+
+    def _drop(self, name: str) -> None:
+        _, value = self._stored.pop(name, (0.0, b""))
+        self._bytes -= len(value)

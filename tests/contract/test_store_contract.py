@@ -101,3 +101,17 @@ async def test_the_memory_store_keeps_the_values_used_last() -> None:
     assert await store.get("a") == b"a"
     await store.put("c", b"c", 60)
     assert [await store.get(name) for name in "abc"] == [b"a", None, b"c"]
+
+
+async def test_the_memory_store_is_bounded_in_bytes() -> None:
+    store = MemoryStore(entries=100, max_bytes=10)
+    for name in "abc":
+        await store.put(name, b"1234", 60)
+    assert [await store.get(name) for name in "abc"] == [None, b"1234", b"1234"]
+    await store.put("b", b"123456", 60)
+    assert [await store.get(name) for name in "bc"] == [b"123456", b"1234"]
+    await store.remove("c")
+    await store.put("d", b"1234", 60)
+    assert await store.get("b") == b"123456"
+    await store.put("huge", b"x" * 11, 60)
+    assert await store.get("huge") is None

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message
 from gateway.adapters.vllm import VllmBackend
 from gateway.app import create_app
 from gateway.chat import ChatRoute
+from gateway.idempotency import Idempotency
 from gateway.key_file import KeyDirectory, KeyFile
 from gateway.passthrough import Passthrough
 from gateway.request_scope import RequestScope
@@ -91,7 +92,7 @@ def application(
     return create_app(
         Runtime(
             deps=deps,
-            chat=ChatRoute(serving.service, settings, deps.metrics, deps.scorecard),
+            chat=ChatRoute(serving.service, settings, Idempotency.of(deps), deps.metrics, deps.scorecard),
             passthrough=Passthrough(engine or VllmBackend("http://127.0.0.1:9"), deps.policies, settings),
             watcher=Watcher(deps, directory, cache_name="memory"),
             keys=directory,
