@@ -38,6 +38,12 @@ class Prepared:
         return self.call.stream and self.decision.route is Route.SINGLE and unchecked
 
     @property
+    def most_samples(self) -> int:
+        """The most samples that may be drawn: a single one is escalated only when an oracle can refuse it."""
+        fixed = self.decision.route is Route.SINGLE and not self.plan.oracle
+        return self.call.n if fixed else self.plan.maximum
+
+    @property
     def cacheable(self) -> bool:
         """Whether a verified answer may come from the cache or go to it."""
         call = self.call

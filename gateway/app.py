@@ -43,14 +43,9 @@ def _require(role: Role) -> Any:
     """A route's requirement of an API key of at least this role; it leaves the caller at `request.state.caller`."""
 
     async def check(request: Request) -> None:
-        runtime = _runtime(request)
-        try:
-            caller = request.state.caller = runtime.keys.caller(request.headers.get("authorization"))
-            if role is Role.ADMIN:
-                caller.require_admin("this route")
-        except NotAdmitted as error:
-            runtime.deps.metrics.observe_denied(error_code(error))
-            raise
+        caller = request.state.caller = _runtime(request).keys.caller(request.headers.get("authorization"))
+        if role is Role.ADMIN:
+            caller.require_admin("this route")
 
     return Depends(check)
 
@@ -119,8 +114,10 @@ def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -
     return Response(msgspec.json.encode(body), status, headers, media_type="application/json")
 
 
-async def _refuse(_: Request, error: Exception) -> Response:
+async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, ThinkTwiceError)
+    if isinstance(error, NotAdmitted):
+        _runtime(request).deps.metrics.observe_denied(error_code(error))
     return _json(error_body(error), status_of(error), error_headers(error))
 
 

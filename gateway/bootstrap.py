@@ -8,19 +8,26 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+from gateway.adapters.memory_quota import MemoryQuota
 from gateway.adapters.memory_store import MemoryStore
+from gateway.adapters.redis_quota import RedisQuota
 from gateway.adapters.redis_store import RedisStore
 from gateway.adapters.segment_log import SegmentLog
 from gateway.adapters.vllm import VllmBackend
+from gateway.admission import Admission
 from gateway.breaker import Breaker, BreakerState
 from gateway.chat import ChatRoute
 from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
+from gateway.gate import FairGate
 from gateway.idempotency import Idempotency
 from gateway.key_file import KeyDirectory, KeyFile
+from gateway.limiter import Limiter
+from gateway.metering import MeteredBackend
 from gateway.metrics import Metrics
 from gateway.passthrough import Passthrough
 from gateway.policies import PolicyDirectory
+from gateway.quota import Limits, limits_of
 from gateway.runtime import Runtime
 from gateway.scorecard import Scorecard
 from gateway.service import AnswerService
@@ -35,6 +42,7 @@ from router.verify.pool import WorkerPool
 from router.verify.registry import CHECK_TYPES
 from router.verify.spec import check_profiles
 
+_LEASE_SLACK_S = 60.0  # a stream may go on past its deadline while its client reads
 _FIRST_LOOK_S = 5.0  # an engine that stalls does not keep the gateway from answering its probes
 
 _log = logging.getLogger(__name__)
@@ -43,6 +51,11 @@ _log = logging.getLogger(__name__)
 def check_settings(settings: Settings) -> None:
     """Find what cannot work before anything is started. Raises `ConfigError`, one line with the cure."""
     check_profiles(settings.profiles)
+    limits = tenant_limits(settings)
+    if limits and settings.redis.url is None and settings.server.workers > 1:
+        raise ConfigError("limits of tenants are shared between workers through Redis: set [redis] url, or one worker")
+    if not settings.prices and any(each.nanos_per_day is not None for each in limits.values()):
+        raise ConfigError("usd_per_day needs a price table: add [prices.MODEL], or use tokens_per_day")
     try:
         settings.state.dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -55,7 +68,7 @@ def check_settings(settings: Settings) -> None:
 async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """A running gateway; closes in reverse order, the log last but for the workers it does not need."""
     async with AsyncExitStack() as stack:
-        keys = _keys(settings)
+        keys, limits = _keys(settings), tenant_limits(settings)
         metrics = Metrics(verifiers=CHECK_TYPES)
         log = SegmentLog.open(settings.log, on_commit=metrics.observe_fsync)
         stack.push_async_callback(log.close)
@@ -74,7 +87,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         policies = PolicyDirectory(PolicyRegistry(settings.state.dir), backend, settings.backend.model)
         scorecard = _scorecard(settings, policies)
         deps = Dependencies(
-            backend=backend,
+            backend=MeteredBackend(backend) if any(each.budgeted for each in limits.values()) else backend,
             verifier=verifier,
             store=store,
             log=log,
@@ -93,7 +106,16 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             salt=load_salt(settings.state.dir),
             caching=settings.redis,
         )
-        watcher = Watcher(deps, keys, cache_name="redis" if settings.redis.url else "memory")
+        limiter = Limiter(
+            limits,
+            RedisQuota(store) if isinstance(store, RedisStore) else MemoryQuota(),
+            local=MemoryQuota(),
+            workers=settings.server.workers,
+            lease_s=settings.server.deadline_s + _LEASE_SLACK_S,
+        )
+        gate = FairGate(settings.server.max_inflight, settings.server.max_queued, metrics.set_queued)
+        admission = Admission(limiter, gate)
+        watcher = Watcher(deps, keys, limiter, cache_name="redis" if settings.redis.url else "memory")
         with suppress(TimeoutError):
             await asyncio.wait_for(watcher.look(), _FIRST_LOOK_S)
         service = AnswerService(deps)
@@ -101,8 +123,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             stack.push_async_callback(_cancelled, asyncio.create_task(background))
         yield Runtime(
             deps=deps,
-            chat=ChatRoute(service, settings, Idempotency.of(deps), metrics, scorecard),
-            passthrough=Passthrough(backend, policies, settings),
+            chat=ChatRoute(service, deps, admission, Idempotency.of(deps), settings),
+            passthrough=Passthrough(backend, deps, admission, settings),
             watcher=watcher,
             keys=keys,
             started_at=time.time(),
@@ -122,6 +144,12 @@ def _store(section: RedisSection, metrics: Metrics) -> RedisStore | MemoryStore:
             _log.warning("Redis %s", "answers again" if state is BreakerState.CLOSED else "fails: serving without it")
 
     return RedisStore(section.url, timeout_s=section.timeout_s, breaker=Breaker(on_change=changed))
+
+
+def tenant_limits(settings: Settings) -> dict[str, Limits]:
+    """The limits of every tenant that has any. Raises `ConfigError`."""
+    limits = {name: limits_of(name, section) for name, section in settings.tenants.items()}
+    return {name: each for name, each in limits.items() if each is not None}
 
 
 def _keys(settings: Settings) -> KeyDirectory:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,18 +13,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import render, sse
-from gateway.answer import Answer
+from gateway.admission import Admission, Admitted, Asking
+from gateway.answer import Answer, Prepared
 from gateway.body import ClientGone, read_body, until_disconnect
 from gateway.call import ChatCall, Tenant
-from gateway.http_errors import error_body, error_code, error_headers, status_of
+from gateway.cost import price_of
+from gateway.dependencies import Dependencies
+from gateway.http_errors import error_body, error_headers, status_of
 from gateway.idempotency import Idempotency, Reply
 from gateway.keys import LOCAL, Caller
-from gateway.metrics import Metrics
-from gateway.scorecard import Scorecard
+from gateway.metering import sample_bound
 from gateway.service import AnswerService
 from gateway.wire import PURPOSE_HEADER, parse_chat
 from router.enums import Purpose
-from router.errors import LogUnavailable, NotAdmitted, NotAnswered, ThinkTwiceError
+from router.errors import LogUnavailable, NotAnswered, ThinkTwiceError
 from router.settings import Settings
 
 JSON = "application/json"
@@ -36,6 +38,7 @@ class _Span:
 
     started: float = field(default_factory=time.perf_counter)
     call: ChatCall | None = None
+    limits: dict[str, str] = field(default_factory=dict)  # headers that say what is left of the tenant's
 
     @property
     def duration_s(self) -> float:
@@ -52,13 +55,14 @@ class ChatRoute:
     def __init__(
         self,
         service: AnswerService,
-        settings: Settings,
+        deps: Dependencies,
+        admission: Admission,
         idempotency: Idempotency,
-        metrics: Metrics,
-        scorecard: Scorecard,
+        settings: Settings,
     ) -> None:
-        self._service, self._settings, self._idempotency = service, settings, idempotency
-        self._metrics, self._scorecard = metrics, scorecard
+        self._service, self._deps, self._settings = service, deps, settings
+        self._admission, self._idempotency = admission, idempotency
+        self._metrics, self._scorecard = deps.metrics, deps.scorecard
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request. Raises `ThinkTwiceError`, which the application turns into an OpenAI error."""
@@ -97,44 +101,64 @@ class ChatRoute:
 
     async def _whole(self, request: Request, call: ChatCall, span: _Span) -> Response:
         if call.retry_key is None:
-            reply = await self._reply(request, call)
+            reply = await self._reply(request, call, span)
         else:
-            compute = partial(self._final_reply, request, call)
+            compute = partial(self._final_reply, request, call, span)
             reply = await self._idempotency.once(call.tenant.name, call.retry_key, compute)
-        headers = reply.headers
+        headers = reply.headers | span.limits
         if reply.replayed:
             self._metrics.observe_replayed(reply.status, span.duration_s)
             headers = headers | {"Idempotent-Replayed": "true"}
         return Response(reply.body, reply.status, headers, JSON)
 
-    async def _reply(self, request: Request, call: ChatCall) -> Reply:
+    async def _reply(self, request: Request, call: ChatCall, span: _Span) -> Reply:
         prepared = await self._service.prepare(call)
-        answer = await until_disconnect(request, self._service.answer(prepared))
+        async with self._admitted(request, prepared) as admitted:
+            span.limits = dict(admitted.headers)
+            answer = await until_disconnect(request, self._service.answer(prepared))
+            admitted.count(answer)
         return Reply(200, render.answer_headers(answer), msgspec.json.encode(render.completion_json(answer, call)))
 
-    async def _final_reply(self, request: Request, call: ChatCall) -> Reply:
+    async def _final_reply(self, request: Request, call: ChatCall, span: _Span) -> Reply:
         """As `_reply`. An answer that `on_failure` withholds is as final as any: a retry is told the same."""
         try:
-            return await self._reply(request, call)
+            return await self._reply(request, call, span)
         except NotAnswered as error:
             return Reply(status_of(error), error_headers(error), msgspec.json.encode(error_body(error)))
+
+    def _admitted(self, request: Request, prepared: Prepared) -> AbstractAsyncContextManager[Admitted]:
+        call, deps = prepared.call, self._deps
+        asking = Asking(
+            tenant=call.tenant.name,
+            samples=prepared.most_samples,
+            bound=lambda: sample_bound(call.prompt, deps.engine),
+            price=price_of(deps.prices, prepared.policy),
+            deadline=prepared.task.deadline,
+        )
+        return self._admission.admitted(request, asking)
 
     async def _stream(self, request: Request, call: ChatCall, span: _Span) -> Response:
         """The first item is awaited before the status goes out, so that an early failure keeps its status code."""
         prepared = await self._service.prepare(call)
-        items = sse.items(self._service, prepared, self._settings.server.keepalive_s)
-        first = await until_disconnect(request, anext(items))
-        headers = render.answer_headers(first) if isinstance(first, Answer) else render.early_headers(prepared)
-        headers["Cache-Control"] = "no-cache"
-        headers["X-Accel-Buffering"] = "no"  # nginx would hold the tokens back
-        events = sse.EventStream(first, items, prepared, partial(self._failed, span))
-        return sse.EventResponse(events, items, headers, during=self._streaming(span, events))
+        async with AsyncExitStack() as stack:
+            admitted = await stack.enter_async_context(self._admitted(request, prepared))
+            items = sse.items(self._service, prepared, self._settings.server.keepalive_s)
+            first = await until_disconnect(request, anext(items))
+            headers = render.answer_headers(first) if isinstance(first, Answer) else render.early_headers(prepared)
+            headers |= admitted.headers
+            headers["Cache-Control"] = "no-cache"
+            headers["X-Accel-Buffering"] = "no"  # nginx would hold the tokens back
+            events = sse.EventStream(first, items, prepared, partial(self._failed, span))
+            stack.enter_context(self._streaming(span, events, admitted))
+            return sse.EventResponse(events, items, headers, during=stack.pop_all())
 
     @contextmanager
-    def _streaming(self, span: _Span, events: sse.EventStream) -> Iterator[None]:
+    def _streaming(self, span: _Span, events: sse.EventStream, admitted: Admitted) -> Iterator[None]:
         """In flight until the last byte. A stream that ended before it was counted was left by its client."""
         with self._metrics.in_flight():
             yield
+        if events.answer is not None:
+            admitted.count(events.answer)
         if not events.settled:
             self._left(span)
 
@@ -147,8 +171,6 @@ class ChatRoute:
             return
         code = status_of(error)
         self._metrics.observe_error(code, span.duration_s, span.stream)
-        if isinstance(error, NotAdmitted):
-            self._metrics.observe_denied(error_code(error))
         if isinstance(error, LogUnavailable):
             self._metrics.observe_log_refused()
         if span.call is None or span.call.purpose is not Purpose.EVAL:

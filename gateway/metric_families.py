@@ -117,6 +117,7 @@ class Traffic:
             {"route": _ROUTES},
         )
         self.inflight = families.gauge("inflight_requests", "Chat requests being served")
+        self.queued = families.gauge("queued_requests", "Requests that wait for room among those being served")
         self.loop_lag = families.gauge("event_loop_lag_seconds", "How late the event loop ran its last timer")
 
 

@@ -142,6 +142,10 @@ class Metrics:
         """Show how many groups wait for the disk."""
         self._stores.queue.set(groups)
 
+    def set_queued(self, requests: int) -> None:
+        """Show how many requests wait to be served."""
+        self._traffic.queued.set(requests)
+
     def set_loop_lag(self, seconds: float) -> None:
         """Show how late the event loop is."""
         self._traffic.loop_lag.set(seconds)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
@@ -11,13 +13,18 @@ from starlette.responses import Response
 
 from gateway import strict_json
 from gateway.adapters.vllm import VllmBackend
+from gateway.admission import Admission, Asking
 from gateway.body import ClientGone, read_body, until_disconnect
+from gateway.cost import price_of
+from gateway.dependencies import Dependencies
 from gateway.http_errors import error_body
-from gateway.policies import PolicyDirectory
+from gateway.metering import completion_bound, prompt_bound
 from gateway.sse import DONE, EventResponse, event
+from router.domain import EngineInfo, Tokens
 from router.errors import InvalidRequest, ThinkTwiceError
 from router.settings import Settings
 
+_DEFAULT_MAX_TOKENS = 16  # OpenAI's, and vLLM's, for a plain completion
 _COMPLETION = frozenset(
     {"model", "prompt", "suffix", "echo", "max_tokens", "min_tokens", "ignore_eos", "stop", "seed", "user"}
     | {"temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty"}
@@ -32,13 +39,15 @@ ROUTES: Mapping[str, frozenset[str]] = {
 class Passthrough:
     """Passes a request on, with the model's alias resolved and echoed."""
 
-    def __init__(self, backend: VllmBackend, policies: PolicyDirectory, settings: Settings) -> None:
-        self._backend, self._policies, self._settings = backend, policies, settings
+    def __init__(
+        self, backend: VllmBackend, dependencies: Dependencies, admission: Admission, settings: Settings
+    ) -> None:
+        self._backend, self._deps, self._admission, self._settings = backend, dependencies, admission, settings
 
     async def __call__(self, request: Request, path: str) -> Response:
         """Answer one request to the route `path`.
 
-        Raises `InvalidRequest`, `ModelNotFound`, `RegistryError` or `BackendError`.
+        Raises `NotAdmitted`, `InvalidRequest`, `ModelNotFound`, `RegistryError` or `BackendError`.
         """
         try:
             return await self._pass_on(request, path)
@@ -54,29 +63,66 @@ class Passthrough:
         asked = fields.get("model")
         if not isinstance(asked, str):
             raise InvalidRequest("model must be a string", param="model")
-        body = fields | {"model": (await self._policies.ready(asked)).name}
+        policy = await self._deps.policies.ready(asked)
         deadline_s = self._settings.server.deadline_s
-        if not fields.get("stream"):
-            answer = await until_disconnect(request, self._backend.post_json(path, body, deadline_s))
-            return _json({**answer, "model": asked})
-        chunks = self._backend.stream_json(path, body, deadline_s)
-        # Awaited before the status goes out, so that a refusal keeps its own; None: a stream without chunks.
-        first = await until_disconnect(request, anext(chunks, None))
-        return EventResponse(_events(first, chunks, asked), chunks)
+        asking = Asking(
+            tenant=request.state.caller.tenant,
+            samples=1,  # the bound is of all of them
+            bound=lambda: _bound(fields, self._deps.engine),
+            price=price_of(self._deps.prices, policy),
+            deadline=asyncio.get_running_loop().time() + deadline_s,
+        )
+        body = fields | {"model": policy.name}
+        async with AsyncExitStack() as stack:
+            admitted = await stack.enter_async_context(self._admission.admitted(request, asking))
+            meter = admitted.meter
+            if not fields.get("stream"):
+                answering = self._backend.post_json(path, body, deadline_s)
+                work = answering if meter is None else meter.whole(answering, 1)
+                return _json({**await until_disconnect(request, work), "model": asked}, admitted.headers)
+            chunks = self._backend.stream_json(path, body if meter is None else _reporting(body), deadline_s)
+            if meter is not None:
+                chunks = meter.stream(chunks)
+            # Awaited before the status goes out, so that a refusal keeps its own; None: a stream without chunks.
+            first = await until_disconnect(request, anext(chunks, None))
+            events = _events(first, chunks, asked, _wants_usage(fields))
+            return EventResponse(events, chunks, admitted.headers, during=stack.pop_all())
 
 
-def _json(body: Mapping[str, Any]) -> Response:
-    return Response(msgspec.json.encode(body), media_type="application/json")
+def _bound(fields: Mapping[str, Any], engine: EngineInfo) -> Tokens:
+    """The most tokens a request can cost; what is not valid is the engine's to refuse. Embeddings complete nothing."""
+    prompt, n, asked = fields.get("prompt", fields.get("input")), fields.get("n"), fields.get("max_tokens")
+    texts = len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
+    limit = asked if isinstance(asked, int) and asked >= 0 else _DEFAULT_MAX_TOKENS
+    completions = 0 if "input" in fields else texts * (n if isinstance(n, int) and n > 0 else 1)
+    return Tokens(prompt_bound(prompt, engine, texts), completions * completion_bound(limit, engine))
+
+
+def _wants_usage(fields: Mapping[str, Any]) -> bool:
+    options = fields.get("stream_options")
+    return isinstance(options, dict) and bool(options.get("include_usage"))
+
+
+def _reporting(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The request with the engine's token counts at the end of its stream."""
+    options = body.get("stream_options")
+    return {**body, "stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True}}
+
+
+def _json(body: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
+    return Response(msgspec.json.encode(body), media_type="application/json", headers=dict(headers))
 
 
 async def _events(
-    first: Mapping[str, Any] | None, rest: AsyncGenerator[Mapping[str, Any]], model: str
+    first: Mapping[str, Any] | None, rest: AsyncGenerator[Mapping[str, Any]], model: str, usage: bool
 ) -> AsyncGenerator[bytes]:
+    """The events; a chunk of token counts alone is left out unless the client asked for its `usage`."""
     try:
-        if first is not None:
+        if first is not None and (usage or first.get("choices") != []):
             yield event({**first, "model": model})
         async for chunk in rest:
-            yield event({**chunk, "model": model})
+            if usage or chunk.get("choices") != []:
+                yield event({**chunk, "model": model})
     except ThinkTwiceError as error:
         yield event(error_body(error))
     yield DONE

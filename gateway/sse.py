@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any
 
 import msgspec
@@ -59,7 +59,7 @@ class EventStream:
         on_error: Callable[[ThinkTwiceError], None],
     ) -> None:
         self._first, self._rest, self._prepared, self._on_error = first, rest, prepared, on_error
-        self._answer: Answer | None = None
+        self.answer: Answer | None = None
         self._last: Mapping[str, Any] | None = None
         self.settled = False
 
@@ -71,8 +71,8 @@ class EventStream:
             async for item in self._rest:
                 for data in self._encode(item):
                     yield data
-            if self._last is not None and self._prepared.call.include_usage and self._answer is not None:
-                yield event(render.usage_chunk(self._last, self._answer, self._prepared.call))
+            if self._last is not None and self._prepared.call.include_usage and self.answer is not None:
+                yield event(render.usage_chunk(self._last, self.answer, self._prepared.call))
         except ThinkTwiceError as error:
             self.settled = True
             self._on_error(error)
@@ -90,14 +90,14 @@ class EventStream:
     def _chunks(self, item: Mapping[str, Any] | Answer) -> Iterator[Mapping[str, Any]]:
         call = self._prepared.call
         if isinstance(item, Answer):
-            self._answer, self.settled = item, True
+            self.answer, self.settled = item, True
             if not self._prepared.live:
                 yield from render.answer_chunks(item, call)
-        elif self._answer is None:
+        elif self.answer is None:
             if not render.shows_nothing(item, call):
                 yield render.live_chunk(item, call)
         else:
-            yield render.last_live_chunk(item, self._answer, call)
+            yield render.last_live_chunk(item, self.answer, call)
 
 
 class EventResponse(StreamingResponse):
@@ -110,13 +110,12 @@ class EventResponse(StreamingResponse):
         events: AsyncIterable[bytes],
         source: AsyncGenerator[Any],
         headers: Mapping[str, str] | None = None,
-        during: AbstractContextManager[None] | None = None,
+        during: AbstractAsyncContextManager[Any] | None = None,
     ) -> None:
         super().__init__(events, headers=headers)
         self._source, self._during = source, during or nullcontext()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the end, or until the client goes away."""
-        with self._during:
-            async with aclosing(self._source):
-                await super().__call__(scope, receive, send)
+        async with self._during, aclosing(self._source):
+            await super().__call__(scope, receive, send)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from gateway.dependencies import UNPROBED, Dependencies
 from gateway.key_file import KeyDirectory
+from gateway.limiter import Limiter
 from router.errors import BackendError, BackendUnavailable, ConfigError, RegistryError
 
 INTERVAL_S = 1.0  # a promotion reaches serving within two of these
@@ -27,8 +28,8 @@ class Health:
 class Watcher:
     """Looks at everything once an interval and keeps `health`, the engine's facts and the champion current."""
 
-    def __init__(self, dependencies: Dependencies, keys: KeyDirectory, *, cache_name: str) -> None:
-        self._deps, self._keys, self._cache_name = dependencies, keys, cache_name
+    def __init__(self, dependencies: Dependencies, keys: KeyDirectory, limiter: Limiter, *, cache_name: str) -> None:
+        self._deps, self._keys, self._limiter, self._cache_name = dependencies, keys, limiter, cache_name
         self._policy_fault: str | None = None
         self._keys_fault: str | None = None
         self.health = Health()
@@ -52,6 +53,7 @@ class Watcher:
             "log": deps.log.healthy is not None,
             "keys": not self._follow_keys(),
         }
+        await self._limiter.flush()
         policy_fault = await self._policies()
         deps.metrics.set_cache(self._cache_name, cache_up)
         deps.metrics.set_log_queue(deps.log.queue_length)

@@ -42,6 +42,8 @@ class ServerSection(Section):
     workers: int = Field(1, ge=1, le=64, description="Serving processes, one per core.")
     max_body_bytes: int = Field(1024 * 1024, ge=1024, description="Largest request body accepted, in bytes.")
     deadline_s: float = Field(300.0, gt=0, description="Longest time one request may take, in seconds.")
+    max_inflight: int = Field(512, ge=1, description="Requests served at a time by one process; others wait, fairly.")
+    max_queued: int = Field(1024, ge=0, description="Requests that may wait before others are refused.")
     keepalive_s: float = Field(10.0, gt=0, description="Interval of SSE comments while a streamed answer is checked.")
 
 
@@ -150,11 +152,16 @@ class PriceSection(Section):
 
 
 class TenantSection(Section):
-    """What a tenant allows."""
+    """What a tenant allows, and what it may use; a limit that is not set does not exist."""
 
     train_consent: bool | None = Field(
         None, description="Whether this tenant's groups may train a policy; by default only those of `local`."
     )
+    requests_per_minute: int | None = Field(None, ge=1, description="Requests a minute, one each equal interval.")
+    burst: int | None = Field(None, ge=1, description="Requests that may come at once; by default a minute's.")
+    max_concurrency: int | None = Field(None, ge=1, description="Requests in flight, those that wait included.")
+    tokens_per_day: int | None = Field(None, ge=1, description="Tokens of all samples, prompts included, a day of UTC.")
+    usd_per_day: float | None = Field(None, gt=0, le=1e6, description="US dollars, by the price table, a day of UTC.")
 
 
 class TrainingSection(Section):

@@ -62,6 +62,10 @@ class RedisStore:
         """Remove the value, if there is one."""
         await self._ask("DEL", name)
 
+    async def run(self, script: str, keys: tuple[str, ...], *arguments: str | int) -> Any:
+        """The reply of a Lua script, which Redis runs as one step. Raises `CacheUnavailable`."""
+        return await self._ask("EVAL", script, len(keys), *keys, *arguments)
+
     async def alive(self) -> bool:
         """Whether the server answers; not while the breaker is open."""
         try:

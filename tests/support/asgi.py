@@ -11,12 +11,18 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message
 
+from gateway.adapters.memory_quota import MemoryQuota
 from gateway.adapters.vllm import VllmBackend
+from gateway.admission import Admission
 from gateway.app import create_app
+from gateway.bootstrap import tenant_limits
 from gateway.chat import ChatRoute
+from gateway.gate import FairGate
 from gateway.idempotency import Idempotency
 from gateway.key_file import KeyDirectory, KeyFile
+from gateway.limiter import Limiter
 from gateway.passthrough import Passthrough
+from gateway.quota import QuotaStore
 from gateway.request_scope import RequestScope
 from gateway.runtime import Runtime
 from gateway.watcher import Watcher
@@ -80,6 +86,7 @@ def application(
     engine: VllmBackend | None = None,
     keys: Path | None = None,
     tables: Mapping[str, Any] | None = None,
+    quota: QuotaStore | None = None,
     **server: Any,
 ) -> RequestScope:
     """The application over a service of fakes; `engine` serves the routes that are passed on, `keys` holds the keys.
@@ -89,12 +96,16 @@ def application(
     fixed = {"state": {"dir": "."}, "log": {"dir": "."}}
     settings = Settings.model_validate({"server": server, **fixed, **(tables or {})})
     deps, directory = serving.deps, KeyDirectory(KeyFile(keys or Path("/nonexistent")))
+    limiter = Limiter(tenant_limits(settings), quota or MemoryQuota(), MemoryQuota(), workers=1, lease_s=60.0)
+    gate = FairGate(settings.server.max_inflight, settings.server.max_queued, deps.metrics.set_queued)
+    admission = Admission(limiter, gate)
+    engine = engine or VllmBackend("http://127.0.0.1:9")
     return create_app(
         Runtime(
             deps=deps,
-            chat=ChatRoute(serving.service, settings, Idempotency.of(deps), deps.metrics, deps.scorecard),
-            passthrough=Passthrough(engine or VllmBackend("http://127.0.0.1:9"), deps.policies, settings),
-            watcher=Watcher(deps, directory, cache_name="memory"),
+            chat=ChatRoute(serving.service, deps, admission, Idempotency.of(deps), settings),
+            passthrough=Passthrough(engine, deps, admission, settings),
+            watcher=Watcher(deps, directory, limiter, cache_name="memory"),
             keys=directory,
             started_at=1_700_000_000.0,
         )

@@ -12,6 +12,7 @@ from gateway.adapters.memory_store import MemoryStore
 from gateway.call import ChatCall, Tenant
 from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
+from gateway.metering import MeteredBackend
 from gateway.metrics import Metrics
 from gateway.policies import PolicyDirectory
 from gateway.scorecard import Scorecard
@@ -57,7 +58,7 @@ def serving(state_dir: Path, *lines: Line | str, **changes: Any) -> Serving:
     prices: Mapping[str, PriceSection] = changes.pop("prices", {})
     audit_share = changes.pop("audit_share", 0.0)
     values: dict[str, Any] = {
-        "backend": backend,
+        "backend": MeteredBackend(backend),
         "verifier": verifier,
         "store": store,
         "log": log,

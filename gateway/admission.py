@@ -1,0 +1,98 @@
+"""What a request passes before it may draw: its tenant's limits, then a place among those in flight."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from math import ceil
+
+from starlette.requests import Request
+
+from gateway.answer import Answer
+from gateway.body import until_disconnect
+from gateway.cost import cost_usd
+from gateway.gate import FairGate
+from gateway.limiter import UNLIMITED, Limiter
+from gateway.metering import Meter, start_meter, times
+from gateway.quota import NANOS, Amount
+from router.domain import Tokens
+from router.errors import Overloaded, QuotaUnavailable
+from router.settings import PriceSection
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """One request that asks to go on: `samples` at most, each of at most `bound()` tokens, at this price.
+
+    `deadline` is in seconds of the running event loop's clock.
+    """
+
+    tenant: str
+    samples: int
+    bound: Callable[[], Tokens]  # called only for a tenant with a budget
+    price: PriceSection | None
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may draw. `meter` counts it when its tenant has a budget."""
+
+    headers: Mapping[str, str]
+    meter: Meter | None = None
+
+    def count(self, answer: Answer) -> None:
+        """Count an answer that comes of a computation shared with another request."""
+        if self.meter is not None:
+            self.meter.at_least(answer.tokens)
+
+
+class Admission:
+    """The limiter and the gate, in that order: what is denied never waits."""
+
+    def __init__(self, limiter: Limiter, gate: FairGate) -> None:
+        self._limiter, self._gate = limiter, gate
+
+    @asynccontextmanager
+    async def admitted(self, request: Request, asking: Asking) -> AsyncIterator[Admitted]:
+        """Hold what the request needs while the context is open; then settle for what it drew.
+
+        Without limits and with room at the gate nothing is awaited. Raises `NotAdmitted`, and `ClientGone` when the
+        client leaves while its request waits.
+        """
+        limits = self._limiter.of(asking.tenant)
+        held, meter = UNLIMITED, None
+        if limits is not None:
+            reserved = Amount()
+            if limits.budgeted:
+                meter = start_meter(asking.bound())
+                reserved = _amount(times(meter.bound, asking.samples), asking.price, limits.nanos_per_day is not None)
+            held = await self._limiter.reserve(asking.tenant, reserved)
+        try:
+            if not self._gate.try_enter():
+                await until_disconnect(request, self._wait(asking))
+            try:
+                yield Admitted(held.headers, meter)
+            finally:
+                self._gate.leave()
+        finally:
+            if held.lease is not None:
+                drawn = Tokens() if meter is None else meter.drawn
+                await self._limiter.settle(held, _amount(drawn, asking.price))
+
+    async def _wait(self, asking: Asking) -> None:
+        try:
+            async with asyncio.timeout_at(asking.deadline):
+                await self._gate.wait(asking.tenant)
+        except TimeoutError as error:
+            raise Overloaded("the gateway had no room before the request's deadline") from error
+
+
+def _amount(tokens: Tokens, price: PriceSection | None, priced: bool = False) -> Amount:
+    """What tokens cost of a budget. Raises `QuotaUnavailable` where a price is needed and there is none."""
+    dollars = cost_usd(tokens, price)
+    if dollars is None and priced:
+        raise QuotaUnavailable("the budget is in dollars and this model has no price: add [prices.MODEL]")
+    return Amount(tokens.prompt + tokens.completion, ceil((dollars or 0.0) * NANOS))
