@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from gateway.metrics import Metrics
 from gateway.policies import PolicyDirectory
@@ -37,9 +37,9 @@ class Dependencies:
     engine: EngineInfo = UNPROBED
 
     def cache_salt(self, tenant: str) -> str:
-        """The prefix-cache salt of a tenant: no tenant can time another's prompts. HMAC-SHA256 of the secret salt."""
-        return hmac.digest(self.salt, b"prefix-cache:" + tenant.encode(), "sha256").hex()[:32]
+        """The prefix-cache salt of a tenant: no tenant can time another's prompts. Keyed BLAKE2b of the secret salt."""
+        return blake2b(tenant.encode(), key=self.salt, person=b"prefix-cache", digest_size=16).hexdigest()
 
     def seal_key(self, purpose: str) -> bytes:
-        """The key that seals stored values of one kind, 32 bytes derived from the secret salt (HMAC-SHA256)."""
-        return hmac.digest(self.salt, b"seal:" + purpose.encode(), "sha256")
+        """The key that seals stored values of one kind, 32 bytes derived from the secret salt (keyed BLAKE2b)."""
+        return blake2b(purpose.encode(), key=self.salt, person=b"seal", digest_size=32).digest()

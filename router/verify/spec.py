@@ -24,6 +24,7 @@ _COMMON_FIELDS = frozenset({"type", "id", "required", "weight", "timeout_s"})
 _VERIFICATION_FIELDS = ("profile", "samples", "on_failure", "checks")
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _FIELD_IN_MESSAGE = re.compile(r" - at `\$\.?([^`]*)`$")
+_MISSING_FIELD = re.compile(r"Object missing required field `([^`]*)`")
 _STRICTNESS = (OnFailure.RETURN, OnFailure.REFUSE, OnFailure.ERROR)
 
 
@@ -137,13 +138,12 @@ def _params(kind: CheckType[Any], item: Mapping[str, Any], where: str) -> Mappin
     for key in own:
         if key not in kind.params.__struct_fields__:
             raise InvalidRequest(f"unknown field of a {kind.name} check", param=f"{where}.{key}")
-    for field in msgspec.structs.fields(kind.params):
-        if field.required and field.name not in own:
-            raise InvalidRequest(f"a {kind.name} check needs {field.name}", param=f"{where}.{field.name}")
     try:
         params = msgspec.convert(own, kind.params)
         kind.admit(params)
     except msgspec.ValidationError as error:
+        if (missing := _MISSING_FIELD.fullmatch(str(error))) is not None:
+            raise InvalidRequest(f"a {kind.name} check needs {missing[1]}", param=f"{where}.{missing[1]}") from error
         at = _FIELD_IN_MESSAGE.search(str(error))
         param = f"{where}.{at[1]}" if at else where
         raise InvalidRequest(_FIELD_IN_MESSAGE.sub("", str(error)), param=param) from error
