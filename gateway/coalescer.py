@@ -22,18 +22,17 @@ class Coalescer:
     """Lets one of many equal requests compute. The key holds the tenant, so no two tenants ever share.
 
     The others get a verified answer as the cache would give it. Any other answer is one request's alone: the rest
-    compute for themselves, as do those who waited `patience_s` seconds for a computation in this process.
+    compute for themselves, as do those whose patience with a computation in this process ended.
     """
 
-    def __init__(self, verified: VerifiedAnswers, turns: Turns, metrics: Metrics, patience_s: float) -> None:
+    def __init__(self, verified: VerifiedAnswers, turns: Turns, metrics: Metrics) -> None:
         self._verified, self._turns, self._metrics = verified, turns, metrics
-        self._patience_s = patience_s
         self._flights: SingleFlight[Solved | CachedAnswer] = SingleFlight()
 
-    async def solve(self, key: CacheKey, work: Work, watch: Stopwatch) -> Solved | CachedAnswer:
+    async def solve(self, key: CacheKey, work: Work, watch: Stopwatch, patience_s: float) -> Solved | CachedAnswer:
         """What `work()` brings, or another request's verified answer. Raises what the computation raises."""
         with watch.elsewhere() if self._flights.flying(key.digest) else nullcontext():
-            match await self._flights.join(key.digest, partial(self._in_turn, key, work, watch), self._patience_s):
+            match await self._flights.join(key.digest, partial(self._in_turn, key, work, watch), patience_s):
                 case Shared(CachedAnswer() as stored):
                     self._metrics.observe_coalesced(Leader.ELSEWHERE)
                     return stored

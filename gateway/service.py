@@ -54,9 +54,8 @@ class AnswerService:
         self.rechecks = Rechecks(
             dependencies.verifier, self._verified, dependencies.metrics, dependencies.caching.recheck_share
         )
-        patience_s = dependencies.deadline_s / 2  # who waits for another keeps time for a try of its own
-        turns = Turns(dependencies.store, min(caching.lock_s, patience_s))
-        self._coalescer = Coalescer(self._verified, turns, dependencies.metrics, patience_s)
+        turns = Turns(dependencies.store, min(caching.lock_s, dependencies.deadline_s / 2))
+        self._coalescer = Coalescer(self._verified, turns, dependencies.metrics)
 
     async def prepare(self, call: ChatCall) -> Prepared:
         """Admit and route a call, before any token is spent.
@@ -98,7 +97,9 @@ class AnswerService:
         if (stored := await self._verified.find(key)) is not None:
             self.rechecks.offer(key, prepared.call.spec.checks, stored)
             return self._again(prepared, stored, watch)
-        solved = await self._coalescer.solve(key, partial(self._solve, prepared, watch, key), watch)
+        # Who waits for another keeps half of its time for a try of its own.
+        patience_s = max(prepared.task.deadline - asyncio.get_running_loop().time(), 0.0) / 2
+        solved = await self._coalescer.solve(key, partial(self._solve, prepared, watch, key), watch, patience_s)
         if isinstance(solved, CachedAnswer):
             return self._again(prepared, solved, watch)
         return self._finish(prepared, solved, watch)

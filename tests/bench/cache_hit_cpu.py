@@ -73,7 +73,8 @@ async def _cpu_ms(
 ) -> float:
     before = _cpu_s(gateway.pid)
     await _all(client, args.requests, args.concurrency, hit=hit)
-    return (_cpu_s(gateway.pid) - before) / args.requests * 1000
+    spent_s = _cpu_s(gateway.pid) - before
+    return spent_s / int(args.requests) * 1000
 
 
 def _cpu_s(pid: int) -> float:
