@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,16 @@ class Report:
         return "\n\n".join([f"# bench {self.benchmark}", facts, *tables, *self.notes]) + "\n"
 
     def write(self, directory: Path) -> tuple[Path, Path]:
-        """Write the JSON and the Markdown beside it. Raises `ConfigError` when the directory cannot be written."""
+        """Write the JSON and the Markdown beside it, never over an earlier result.
+
+        Raises `ConfigError` when the directory cannot be written.
+        """
         date = self.context["date"].replace(":", "").replace("-", "")
         stem = "-".join(filter(None, (self.benchmark, self.subject, date)))
-        paths = directory / f"{stem}.json", directory / f"{stem}.md"
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            path = next(path for path in _names(directory, stem) if not path.exists())
+            paths = path, path.with_suffix(".md")
             paths[0].write_bytes(msgspec.json.format(msgspec.json.encode(self.json()), indent=1) + b"\n")
             paths[1].write_text(self.markdown(), encoding="utf-8")
         except OSError as error:
@@ -90,6 +95,12 @@ def number(estimate: Estimate | Rate, form: str = ".3g", scale: float = 1.0) -> 
 def error_counts(errors: Mapping[str, int]) -> str:
     """`2 x timeout, 1 x 503`, or `none`."""
     return ", ".join(f"{count} x {code}" for code, count in sorted(errors.items())) or "none"
+
+
+def _names(directory: Path, stem: str) -> Iterator[Path]:
+    """Names for the JSON file: runs side by side may end in the same second."""
+    yield directory / f"{stem}.json"
+    yield from (directory / f"{stem}-{number}.json" for number in count(2))
 
 
 def _fact(value: Any) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.bench.report import Table, environment, number
+from gateway.bench.report import Report, Table, environment, number
 from gateway.bench.rows import Row, load_rows, parse_row, reference_check
 from gateway.bench.solve import plan
 from router.stats import Estimate, wilson
@@ -92,3 +92,11 @@ def test_the_environment_names_machine_and_versions() -> None:
     assert facts["date"].endswith("Z")
     assert {"thinktwice", "python"} <= facts["versions"].keys()
     assert "cores" in facts["machine"]
+
+
+def test_a_result_of_the_same_second_is_not_overwritten(tmp_path: Path) -> None:
+    first, second = (Report("tasks", {"date": "2026-11-22T06:39:30Z", "run": run}, {}, []) for run in (1, 2))
+    paths = [first.write(tmp_path), second.write(tmp_path)]
+    assert [each.name for each in paths[0]] == ["tasks-20261122T063930Z.json", "tasks-20261122T063930Z.md"]
+    assert [each.name for each in paths[1]] == ["tasks-20261122T063930Z-2.json", "tasks-20261122T063930Z-2.md"]
+    assert ["run: 1" in paths[0][1].read_text(), "run: 2" in paths[1][1].read_text()] == [True, True]
