@@ -15,8 +15,8 @@ from gateway.breaker import Breaker, BreakerState
 from router.errors import CacheUnavailable, ConfigError
 from tests.support.redis_server import RedisServer
 
-TIMEOUT_S = 0.2
-SLACK_S = 0.3  # for a busy machine
+TIMEOUT_S = 0.5
+SLACK_S = 0.5  # for a busy machine
 
 
 @pytest.fixture
@@ -85,12 +85,12 @@ async def test_killed_and_restarted_under_load_it_recovers_by_itself(server: Red
 async def test_a_server_that_hangs_costs_one_timeout(server: RedisServer, store: RedisStore) -> None:
     key, stored = "hang", b"stored"
     await store.put(key, stored, 60)
-    server.command("CLIENT", "PAUSE", "600", "ALL")
+    server.command("CLIENT", "PAUSE", "1500", "ALL")
     started = time.perf_counter()
     results = await asyncio.gather(*(store.get(key) for _ in range(50)), return_exceptions=True)
     assert time.perf_counter() - started < TIMEOUT_S + SLACK_S
     assert all(isinstance(result, CacheUnavailable) for result in results)
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(1.5)
     assert await store.get(key) == stored
 
 
@@ -218,7 +218,7 @@ async def test_a_server_that_refuses_is_unavailable(server: RedisServer) -> None
         await refused.get("refused")
     assert not await refused.alive()
     await refused.close()
-    admitted = RedisStore(server.url.replace("//", "//:secret@"), timeout_s=TIMEOUT_S)
+    admitted = RedisStore(server.url.replace("//", "//:secret@"), timeout_s=5.0)
     assert await admitted.alive()
     await admitted.close()
 
