@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from fastapi import Depends, FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from gateway.http_errors import error_body, error_code, error_headers, plain_error, status_of
 from gateway.keys import Role
@@ -20,89 +22,84 @@ from gateway.request_scope import RequestScope
 from gateway.runtime import Runtime
 from router.errors import NotAdmitted, ThinkTwiceError
 
+Endpoint = Callable[[Request], Awaitable[Response]]
+
 _log = logging.getLogger(__name__)
 
 
 def create_app(runtime: Runtime) -> RequestScope:
-    """The application over a running gateway. The request id is the outermost, so that a 500 carries it as well.
-
-    Who may call a route is a property of the route, so no path and no header can be written to look like another's.
-    """
-    app = FastAPI(title="thinktwice", openapi_url=None, docs_url=None, redoc_url=None)
+    """The application over a running gateway. The request id is the outermost, so that a 500 carries it as well."""
+    passed_on = [_route(path, partial(_passthrough, path=path), Role.USER, "POST") for path in ROUTES]
+    app = Starlette(
+        routes=[
+            _route("/healthz", _healthz, None),  # the probes say nothing but whether the gateway works
+            _route("/readyz", _readyz, None),
+            _route("/v1/chat/completions", _chat, Role.USER, "POST"),
+            *passed_on,
+            _route("/v1/models", _models, Role.USER),
+            _route("/v1/scorecard", _scorecard, Role.USER),
+            _route("/metrics", _metrics, Role.ADMIN),
+        ],
+        exception_handlers={ThinkTwiceError: _refuse, HTTPException: _no_route, Exception: _broken},
+    )
     app.state.runtime = runtime
-    app.add_exception_handler(ThinkTwiceError, _refuse)
-    app.add_exception_handler(HTTPException, _no_route)
-    app.add_exception_handler(Exception, _broken)
-    _add_probes(app)
-    _add_client_routes(app)
-    _add_operator_routes(app)
     return RequestScope(app)
 
 
-def _require(role: Role) -> Any:
-    """A route's requirement of an API key of at least this role; it leaves the caller at `request.state.caller`."""
+def _route(path: str, endpoint: Endpoint, needs: Role | None, method: str = "GET") -> Route:
+    """A route for callers with an API key of at least the role `needs`; None opens it to everybody.
 
-    async def check(request: Request) -> None:
+    Who may call a route is a property of the route, so no path and no header can be written to look like another's.
+    The caller is left at `request.state.caller`.
+    """
+
+    async def guarded(request: Request) -> Response:
         caller = request.state.caller = _runtime(request).keys.caller(request.headers.get("authorization"))
-        if role is Role.ADMIN:
+        if needs is Role.ADMIN:
             caller.require_admin("this route")
+        return await endpoint(request)
 
-    return Depends(check)
+    async def open_to_all(request: Request) -> Response:
+        return await endpoint(request)
 
-
-def _add_probes(app: FastAPI) -> None:
-    """Open to everybody: they say nothing but whether the gateway works."""
-
-    @app.get("/healthz")
-    async def healthz() -> Response:
-        return _json({"status": "ok"})
-
-    @app.get("/readyz")
-    async def readyz(request: Request) -> Response:
-        health = _runtime(request).watcher.health
-        status = 200 if health.engine_up else 503
-        return _json({"ready": health.engine_up, "degraded": health.degraded, "backend": health.engine_up}, status)
+    return Route(path, open_to_all if needs is None else guarded, methods=[method])
 
 
-def _add_client_routes(app: FastAPI) -> None:
-    """Open to every key."""
-    get, post = (partial(add, dependencies=[_require(Role.USER)]) for add in (app.get, app.post))
-
-    @post("/v1/chat/completions")
-    async def chat_completions(request: Request) -> Response:
-        return await _runtime(request).chat(request)
-
-    def pass_on(path: str) -> None:
-        @post(path)
-        async def passthrough(request: Request) -> Response:
-            return await _runtime(request).passthrough(request, path)
-
-    for path in ROUTES:
-        pass_on(path)
-
-    @get("/v1/models")
-    async def models(request: Request) -> Response:
-        runtime = _runtime(request)
-        created = int(runtime.started_at)
-        cards = [
-            {"id": name, "object": "model", "created": created, "owned_by": "thinktwice"}
-            for name in runtime.deps.policies.names()
-        ]
-        return _json({"object": "list", "data": cards})
-
-    @get("/v1/scorecard")
-    async def scorecard(request: Request) -> Response:
-        return _json(_runtime(request).deps.scorecard.report())
+async def _healthz(_: Request) -> Response:
+    return _json({"status": "ok"})
 
 
-def _add_operator_routes(app: FastAPI) -> None:
-    """Open to keys of role admin."""
-    get = partial(app.get, dependencies=[_require(Role.ADMIN)])
+async def _readyz(request: Request) -> Response:
+    health = _runtime(request).watcher.health
+    status = 200 if health.engine_up else 503
+    return _json({"ready": health.engine_up, "degraded": health.degraded, "backend": health.engine_up}, status)
 
-    @get("/metrics")
-    async def metrics(request: Request) -> Response:
-        body, content_type = _runtime(request).deps.metrics.render()
-        return Response(body, media_type=content_type)
+
+async def _chat(request: Request) -> Response:
+    return await _runtime(request).chat(request)
+
+
+async def _passthrough(request: Request, path: str) -> Response:
+    return await _runtime(request).passthrough(request, path)
+
+
+async def _models(request: Request) -> Response:
+    runtime = _runtime(request)
+    created = int(runtime.started_at)
+    cards = [
+        {"id": name, "object": "model", "created": created, "owned_by": "thinktwice"}
+        for name in runtime.deps.policies.names()
+    ]
+    return _json({"object": "list", "data": cards})
+
+
+async def _scorecard(request: Request) -> Response:
+    return _json(_runtime(request).deps.scorecard.report())
+
+
+async def _metrics(request: Request) -> Response:
+    body, content_type = _runtime(request).deps.metrics.render()
+    return Response(body, media_type=content_type)
 
 
 def _runtime(request: Request) -> Runtime:
