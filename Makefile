@@ -42,9 +42,11 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/thinktwice
 # The converted default model is kept between runs.
 export THINKTWICE_TEST_STATE ?= $(CACHE)/test-state
 
-# Prometheus lies in a cache folder outside the clone; where it cannot be had, its tests are skipped and say why.
+# Prometheus, and Node with its openai SDK, lie in cache folders outside the clone; where one cannot be had, its tests
+# are skipped and say why.
 test: lint
 	@deploy/debian-prometheus $(CACHE)/debian-prometheus || true
+	@PYTHON=$(BIN)/python deploy/node-openai $(CACHE)/node-openai || true
 	$(BIN)/python -m pytest -m "not vllm"
 
 # A real vLLM in an environment of its own, in a cache folder outside the clone.

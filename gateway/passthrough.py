@@ -28,7 +28,8 @@ _DEFAULT_MAX_TOKENS = 16  # OpenAI's, and vLLM's, for a plain completion
 _COMPLETION = frozenset(
     {"model", "prompt", "suffix", "echo", "max_tokens", "min_tokens", "ignore_eos", "stop", "seed", "user"}
     | {"temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty"}
-    | {"n", "stream", "stream_options", "logprobs", "logit_bias"}
+    | {"n", "stream", "stream_options", "logprobs", "logit_bias", "response_format"}
+    | {"stop_token_ids", "include_stop_str_in_output"}
 )
 ROUTES: Mapping[str, frozenset[str]] = {
     "/v1/completions": _COMPLETION,

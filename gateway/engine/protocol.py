@@ -42,7 +42,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 class StreamOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Options of a stream."""
 
-    include_usage: bool = False
+    include_usage: bool | None = False
 
 
 class JsonSchema(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

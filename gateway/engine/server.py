@@ -108,7 +108,7 @@ async def answer(engine: Engine, request: Request, body: Generation, renderer: R
     queue: Queue = asyncio.Queue()
     jobs = await start(engine, body, renderer.envelope, queue)
     if body.stream:
-        usage = body.stream_options is not None and body.stream_options.include_usage
+        usage = body.stream_options is not None and bool(body.stream_options.include_usage)
         return StreamingResponse(stream(engine, jobs, queue, renderer, usage), media_type="text/event-stream")
     whole = asyncio.ensure_future(collect(engine, jobs, queue, renderer))
     gone = asyncio.ensure_future(disconnected(request))
