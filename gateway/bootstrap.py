@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+from gateway.adapters.backend_pool import BackendPool
 from gateway.adapters.memory_quota import MemoryQuota
 from gateway.adapters.memory_store import MemoryStore
 from gateway.adapters.redis_quota import RedisQuota
@@ -37,7 +38,7 @@ from router.errors import ConfigError
 from router.heldout import load_salt
 from router.registry import PolicyRegistry
 from router.route import Router
-from router.settings import RedisSection, Settings
+from router.settings import BackendSection, RedisSection, Settings
 from router.verify.pool import WorkerPool
 from router.verify.registry import CHECK_TYPES
 from router.verify.spec import check_profiles
@@ -78,11 +79,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             WorkerPool(workers=settings.verify.workers, queue=settings.verify.queue)
         )
         backend = await stack.enter_async_context(
-            VllmBackend(
-                settings.backend.url,
-                api_key=settings.backend.api_key,
-                connect_timeout_s=settings.backend.connect_timeout_s,
-            )
+            BackendPool([_engine(url, settings.backend) for url in settings.backend.urls], metrics)
         )
         policies = PolicyDirectory(PolicyRegistry(settings.state.dir), backend, settings.backend.model)
         scorecard = _scorecard(settings, policies)
@@ -129,6 +126,10 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             keys=keys,
             started_at=time.time(),
         )
+
+
+def _engine(url: str, section: BackendSection) -> VllmBackend:
+    return VllmBackend(url, api_key=section.api_key, connect_timeout_s=section.connect_timeout_s)
 
 
 def _store(section: RedisSection, metrics: Metrics) -> RedisStore | MemoryStore:

@@ -23,8 +23,10 @@ def _nobody(_: BreakerState) -> None:
 class Breaker:
     """Opens after `failures` failures within `window_s` seconds; open, it admits one probe every `probe_s` seconds.
 
-    A probe that succeeds closes it. One that is never reported on, because its caller was cancelled, costs a wait of
-    `probe_s` and no more. Pure: the caller reports what happened, `clock` tells the time, `on_change` hears of states.
+    With `consecutive` a success starts the count anew: one caller, each of whose requests the service fails, does not
+    shut the others out. A probe that succeeds closes it. One that is never reported on, because its caller was
+    cancelled, costs a wait of `probe_s` and no more. Pure: the caller reports what happened, `clock` tells the time,
+    `on_change` hears of states.
     """
 
     def __init__(
@@ -33,12 +35,14 @@ class Breaker:
         failures: int = 5,
         window_s: float = 10.0,
         probe_s: float = 5.0,
+        consecutive: bool = False,
         clock: Callable[[], float] = time.monotonic,
         on_change: Callable[[BreakerState], None] = _nobody,
     ) -> None:
         self.state = BreakerState.CLOSED
         self._failed_at: deque[float] = deque(maxlen=failures)
         self._window_s, self._probe_s, self._clock, self._on_change = window_s, probe_s, clock, on_change
+        self._consecutive = consecutive
         self._probe_at = 0.0
 
     def admits(self) -> bool:
@@ -57,6 +61,8 @@ class Breaker:
         if self.state is BreakerState.HALF_OPEN:
             self._failed_at.clear()
             self._become(BreakerState.CLOSED)
+        elif self._consecutive and self.state is BreakerState.CLOSED:
+            self._failed_at.clear()
 
     def failed(self) -> None:
         """The service did not answer."""

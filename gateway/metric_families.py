@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from gateway.breaker import BreakerState
 from gateway.families import OTHER, Families
+from gateway.replica_state import ReplicaState
 from router.domain import MAX_SAMPLES
 from router.enums import Outcome, Purpose, Reason, Route, Status
 
@@ -226,3 +227,16 @@ class Identity:
             "engine_info", "1 for the engine found", {"engine": (), "version": (), "logprobs_mode": ()}
         )
         self.engine_up = families.gauge("engine_up", "1 while an engine answers its health check")
+
+
+class Engines:
+    """The engines behind the gateway."""
+
+    def __init__(self, families: Families) -> None:
+        self.replicas = families.gauge(
+            "engine_replicas",
+            "Engines by whether they are used; `open`: the breaker is, `unfit`: unlike the others or not yet known",
+            {"state": tuple(ReplicaState)},
+        )
+        self.inflight = families.gauge("inflight_samples", "Samples the engines generate for this process")
+        self.failovers = families.counter("engine_failovers_total", "Requests that went on to a second engine")

@@ -7,7 +7,7 @@ table of `docs/metrics.md`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -23,6 +23,7 @@ from gateway.metric_families import (
     TRAINING,
     Answers,
     CacheResult,
+    Engines,
     IdempotencyResult,
     Identity,
     Leader,
@@ -32,6 +33,7 @@ from gateway.metric_families import (
     Stores,
     Traffic,
 )
+from gateway.replica_state import ReplicaState
 from gateway.served import Served
 from router.domain import EngineInfo, Tokens
 from router.enums import Outcome
@@ -50,6 +52,7 @@ class Metrics:
         families, verifiers = Families(self._registry), tuple(verifiers)
         self._traffic, self._answers = Traffic(families), Answers(families, verifiers)
         self._spending, self._stores, self._identity = Spending(families), Stores(families), Identity(families)
+        self._engines = Engines(families)
         self.set_breaker(BreakerState.CLOSED)
         self._models = ClosedSet("model", models, self._identity.overflow)
         self._verifiers = ClosedSet("verifier", verifiers, self._identity.overflow)
@@ -158,6 +161,16 @@ class Metrics:
         """Show whether Redis is asked."""
         for each in BreakerState:
             self._stores.breaker.labels(each).set(each is state)
+
+    def observe_failover(self) -> None:
+        """Count a request that went on to a second engine."""
+        self._engines.failovers.inc()
+
+    def set_replicas(self, states: Mapping[ReplicaState, int], in_flight: int) -> None:
+        """Show the engines by whether they are used, and the samples they generate for this process."""
+        for state in ReplicaState:
+            self._engines.replicas.labels(state).set(states.get(state, 0))
+        self._engines.inflight.set(in_flight)
 
     def set_engine(self, info: EngineInfo | None) -> None:
         """Show the engine that answers, or that none does."""

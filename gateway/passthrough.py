@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import strict_json
-from gateway.adapters.vllm import VllmBackend
 from gateway.admission import Admission, Asking
 from gateway.body import ClientGone, read_body, until_disconnect
 from gateway.cost import price_of
@@ -37,11 +36,23 @@ ROUTES: Mapping[str, frozenset[str]] = {
 }
 
 
+class PlainBackend(Protocol):
+    """Engines, as far as these routes need them. Raises `BackendError`."""
+
+    async def post_json(self, path: str, body: Mapping[str, Any], timeout_s: float) -> Mapping[str, Any]:
+        """The JSON object that a POST route answers."""
+        ...
+
+    def stream_json(self, path: str, body: Mapping[str, Any], timeout_s: float) -> AsyncGenerator[Mapping[str, Any]]:
+        """The JSON objects that a POST route streams."""
+        ...
+
+
 class Passthrough:
     """Passes a request on, with the model's alias resolved and echoed."""
 
     def __init__(
-        self, backend: VllmBackend, dependencies: Dependencies, admission: Admission, settings: Settings
+        self, backend: PlainBackend, dependencies: Dependencies, admission: Admission, settings: Settings
     ) -> None:
         self._backend, self._deps, self._admission, self._settings = backend, dependencies, admission, settings
 

@@ -49,6 +49,7 @@ class Watcher:
         engine_up, cache_up = await asyncio.gather(self._engine(), deps.store.alive())
         faults = {
             self._cache_name: not cache_up,
+            "backend": engine_up and deps.backend.degraded is not None,
             "verifier": not deps.verifier.available(),
             "log": deps.log.healthy is not None,
             "keys": not self._follow_keys(),

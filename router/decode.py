@@ -91,10 +91,11 @@ class Decoder:
     async def decode(self, task: Task, plan: Plan, first: Decoded | None = None) -> Decoded:
         """Sample until the plan stops, going on from `first` when a single sample is escalated.
 
-        Raises the engine's `BackendError` when a wave brought no sample at all, and `BackendTimeout` when the deadline
-        passed before the first.
+        A wave that brought no sample because its engine failed is followed by one more: nothing of it was shown to
+        anybody. Raises the engine's `BackendError` when that brings none either, and `BackendTimeout` when the deadline
+        passed before the first sample.
         """
-        decoded = first or Decoded()
+        decoded, failed = first or Decoded(), False
         try:
             async with asyncio.timeout_at(task.deadline):
                 while (stopped := stop_reason(decoded.applying(plan), decoded.tally())) is None:
@@ -102,7 +103,9 @@ class Decoder:
                     wave = next_wave(decoded.applying(plan), tally)
                     error = await self._wave(task, plan, decoded, tally.spent, wave)
                     if error is not None and not decoded.candidates:
-                        raise error
+                        if failed or not error.engine_failed or stop_reason(plan, decoded.tally()) is not None:
+                            raise error
+                        failed = True
                 decoded.stopped = stopped
         except TimeoutError as timeout:
             decoded.stopped = Stopped.DEADLINE

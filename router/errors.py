@@ -130,6 +130,11 @@ class NotVerified(NotAnswered):
 class BackendError(ThinkTwiceError):
     """The engine did not serve the request."""
 
+    @property
+    def engine_failed(self) -> bool:
+        """Whether the engine failed by itself: not by refusing the request, and not by the request's deadline."""
+        return True
+
 
 class BackendUnavailable(BackendError):
     """No engine accepts connections."""
@@ -137,6 +142,11 @@ class BackendUnavailable(BackendError):
 
 class BackendTimeout(BackendError):
     """The engine did not answer before the request's deadline."""
+
+    @property
+    def engine_failed(self) -> bool:
+        """False: the deadline is the client's."""
+        return False
 
 
 class BackendProtocolError(BackendError):
@@ -150,6 +160,11 @@ class BackendRejected(BackendError):
         super().__init__(message)
         self.status = status
         self.body = body
+
+    @property
+    def engine_failed(self) -> bool:
+        """Whether it was refused with a server's error (5xx)."""
+        return self.status >= 500
 
 
 class VerifierUnavailable(ThinkTwiceError):

@@ -46,6 +46,11 @@ class Backend(Protocol):
         """Whether an engine answers its health check."""
         ...
 
+    @property
+    def degraded(self) -> str | None:
+        """What is wrong with a part of it while the rest serves, in one line, or None."""
+        ...
+
 
 class Verifier(Protocol):
     """Runs checks on a candidate's text, apart from the serving process. Never raises for a check's own failure."""

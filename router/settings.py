@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from router.domain import MAX_SAMPLES
+from router.engine_urls import engine_urls
 from router.enums import OnFailure
 from router.errors import ConfigError
 
@@ -48,14 +49,27 @@ class ServerSection(Section):
 
 
 class BackendSection(Section):
-    """The engine that generates."""
+    """The engines that generate: one, or several that serve the same model."""
 
-    url: str = Field("http://127.0.0.1:8100", description="Base URL of a vLLM server, with or without `/v1`.")
+    url: str = Field(
+        "http://127.0.0.1:8100",
+        description="Base URL of a vLLM server, with or without `/v1`; several as a list, or separated by commas.",
+    )
     model: str | None = Field(None, description="Model name at the engine; by default the first one it serves.")
     api_key: str | None = Field(None, description="Bearer token for the engine.")
     allow_fields: tuple[str, ...] = Field((), description="Further request fields to accept and forward.")
     forward_reasoning_effort: bool = Field(False, description="Send `reasoning_effort` on to the model.")
     connect_timeout_s: float = Field(5.0, gt=0, description="Longest time to reach the engine, in seconds.")
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The base URL of each engine, in the order given."""
+        return tuple(self.url.split(","))
+
+    @field_validator("url", mode="before")
+    @classmethod
+    def _each_url(cls, given: Any) -> str:
+        return ",".join(engine_urls(given))
 
 
 class RedisSection(Section):

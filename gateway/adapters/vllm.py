@@ -82,6 +82,11 @@ class VllmBackend:
         except BackendError:
             return False
 
+    @property
+    def degraded(self) -> str | None:
+        """Nothing: one engine answers, or it does not."""
+        return None
+
     async def get_json(self, path: str) -> Mapping[str, Any]:
         """A JSON object from one of the engine's GET routes."""
         async with self.request("GET", path, None, self._connect_timeout_s) as response:

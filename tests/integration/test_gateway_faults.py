@@ -66,7 +66,7 @@ async def test_an_engine_that_comes_goes_and_comes_again(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("fault", "status", "code"),
     [(Fault.REFUSE, 400, 400), (Fault.CRASH, 502, "backend_protocol_error"), (Fault.STALL, 504, "backend_timeout"),
-     (Fault.CUT, 503, "backend_unavailable"), (Fault.UNFINISHED, 502, "backend_protocol_error")],
+     (Fault.UNFINISHED, 502, "backend_protocol_error"), (Fault.CUT, 503, "backend_unavailable")],
 )  # fmt: skip
 async def test_an_engine_that_fails(
     faulty: tuple[GatewayProcess, MockEngine], fault: Fault, status: int, code: Any

@@ -38,6 +38,7 @@ class ScriptedBackend:
     up: bool = True
     loaded: dict[str, Path] = field(default_factory=dict)
     refuses_policies: BackendError | None = None
+    degraded: str | None = None
     _next: int = 0
 
     def _take(self, count: int) -> list[Line]:

@@ -91,3 +91,15 @@ def test_what_was_under_way_when_it_opened_does_not_count(clock: Clock) -> None:
     assert seen == [BreakerState.OPEN]
     clock.now += 5
     assert breaker.admits()  # the late failures did not put the probe off
+
+
+def test_consecutive_failures_are_counted_from_the_last_success(clock: Clock) -> None:
+    breaker = Breaker(clock=clock, consecutive=True)
+    for _ in range(4):
+        breaker.failed()
+    breaker.succeeded()
+    for _ in range(4):
+        breaker.failed()
+    assert breaker.admits()
+    breaker.failed()
+    assert not breaker.admits()
