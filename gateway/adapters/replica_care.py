@@ -61,11 +61,13 @@ class Roster:
 
     async def load_policy(self, name: str, folder: Path) -> None:
         """Load an adapter into every engine that is up. Raises the first `BackendError` when none took it."""
-        self._policies[name] = folder
         up = [replica for replica in self._replicas if replica.usable]
-        faults = [fault for fault in await asyncio.gather(*(self._give(each, name) for each in up)) if fault]
-        if len(faults) == len(up):
-            raise faults[0] if faults else BackendUnavailable(f"no engine is up to load {name}")
+        faults = await asyncio.gather(*(self._give(each, name, folder) for each in up))
+        if all(faults):
+            raise next(filter(None, faults), BackendUnavailable(f"no engine is up to load {name}"))
+        self._policies[name] = folder
+        for replica, fault in zip(up, faults, strict=True):
+            replica.fault = str(fault) if fault else replica.fault
 
     async def _look(self, replica: Replica) -> None:
         if not await replica.engine.alive():
@@ -91,7 +93,9 @@ class Roster:
             fault = f"its probe failed: {error}"
         if fault is None:
             missing = self._policies.keys() - replica.adapters
-            refused = [why for name in sorted(missing) if (why := await self._give(replica, name))]
+            refused = [
+                why for name in sorted(missing) if (why := await self._give(replica, name, self._policies[name]))
+            ]
             fault = str(refused[0]) if refused else None
         if fault is not None and fault != replica.fault:
             _log.warning("the engine at %s is not used as it should be: %s", replica.name, fault)
@@ -110,11 +114,10 @@ class Roster:
         different = [f"its {what} is {its[what]}, not {ours[what]}" for what in ours if ours[what] != its[what]]
         return "; ".join(different) or None
 
-    async def _give(self, replica: Replica, name: str) -> BackendError | None:
+    async def _give(self, replica: Replica, name: str, folder: Path) -> BackendError | None:
         try:
-            await replica.engine.load_policy(name, self._policies[name])
+            await replica.engine.load_policy(name, folder)
         except BackendError as error:
-            replica.fault = str(error)
             return error
         replica.adapters.add(name)
         return None

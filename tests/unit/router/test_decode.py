@@ -1,11 +1,12 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from router.decode import Decoded, Decoder, Task
 from router.domain import Sampling
 from router.enums import CheckClass, Outcome, Status, Stopped, TaskKind
-from router.errors import BackendTimeout, BackendUnavailable, VerifierUnavailable
+from router.errors import BackendError, BackendRejected, BackendTimeout, BackendUnavailable, VerifierUnavailable
 from router.plan import Plan
 from router.vote import conclude, elect
 from tests.support.builders import PLAIN, check_spec, prompt, spec, tool_call
@@ -74,11 +75,32 @@ async def test_a_failed_draw_is_data_and_the_group_goes_on() -> None:
     assert decoded.stopped is Stopped.DECISIVE
 
 
-async def test_an_engine_that_gives_nothing_is_its_error() -> None:
+async def test_an_engine_that_gives_nothing_twice_is_its_error() -> None:
     backend = ScriptedBackend([Line("x", error=BackendUnavailable("gone"))])
     with pytest.raises(BackendUnavailable, match="gone"):
         await Decoder(backend, TextVerifier()).decode(task(check_spec()), ORACLE)
+    assert len(backend.draws) == 2
+
+
+async def test_a_wave_lost_to_its_engine_is_followed_by_another() -> None:
+    lost = Line("x", error=BackendUnavailable("gone"))
+    backend = ScriptedBackend([lost, lost, Line("right")])
+    decoded = await Decoder(backend, TextVerifier()).decode(task(check_spec()), ORACLE)
+    assert decoded.stopped is Stopped.DECISIVE and decoded.failures == ["gone", "gone"]
+
+
+@pytest.mark.parametrize("error", [BackendTimeout("late"), BackendRejected("no", 400, {})])
+async def test_a_refusal_is_not_asked_twice(error: BackendError) -> None:
+    backend = ScriptedBackend([Line("x", error=error)])
+    with pytest.raises(type(error)):
+        await Decoder(backend, TextVerifier()).decode(task(check_spec()), ORACLE)
     assert len(backend.draws) == 1
+
+
+async def test_a_full_group_lost_to_its_engine_is_its_error() -> None:
+    backend = ScriptedBackend([Line("x", error=BackendUnavailable("gone"))])
+    with pytest.raises(BackendUnavailable, match="gone"):
+        await Decoder(backend, TextVerifier()).decode(task(check_spec()), replace(ORACLE, minimum=5, full=True))
 
 
 async def test_the_deadline_ends_the_group_with_what_there_is() -> None:
