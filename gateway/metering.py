@@ -129,6 +129,11 @@ class MeteredBackend:
         """Whether an engine answers its health check."""
         return await self._backend.alive()
 
+    @property
+    def degraded(self) -> str | None:
+        """What is wrong with a part of it."""
+        return self._backend.degraded
+
 
 def _tokens_of(choice: Mapping[str, Any]) -> int:
     ids = choice.get("token_ids")
