@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Mapping
 from importlib.resources import files
 from itertools import chain
@@ -132,8 +131,7 @@ class Demo:
 
     def _scorecard(self) -> None:
         self._title("The scorecard so far (GET /v1/scorecard)")
-        with urllib.request.urlopen(f"{self._url}/v1/scorecard", timeout=10) as response:
-            card = json.load(response)
+        card: Any = self._client.get("/scorecard", cast_to=object)
         table = Table("figure", "value", "95 % interval", "n", box=None, header_style="dim", pad_edge=False)
         figures = {
             "solve rate": card["solve_rate"],

@@ -192,7 +192,7 @@ def test_redis_takes_its_command_line() -> None:
     finally:
         process.terminate()
         process.wait(10)
-    assert said["maxmemory"] == str(512 * 2**20) and said["maxmemory-policy"] == "allkeys-lfu"
+    assert said["maxmemory"] == str(512 * 2**20) and said["maxmemory-policy"] == "volatile-lfu"
     assert (said["save"], said["appendonly"], said["bind"]) == ("", "no", "127.0.0.1")
 
 

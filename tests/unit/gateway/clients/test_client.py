@@ -111,3 +111,12 @@ def test_a_server_without_verification_is_no_gateway(
     gateway.answer = lambda body: (200, bare)
     with connect(gateway.url) as client, pytest.raises(ThinkTwiceError, match="no `verification`"):
         reply_of(client.chat.completions.create(**REQUEST))
+
+
+def test_the_key_comes_from_a_variable_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-another-servers")
+    with connect("http://host:8000") as client:
+        assert client.api_key == "unused"
+    monkeypatch.setenv("THINKTWICE_API_KEY", "tt_id_secret")
+    with connect("http://host:8000") as client:
+        assert client.api_key == "tt_id_secret"
