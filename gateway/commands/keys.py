@@ -27,7 +27,7 @@ _COLUMNS = ("id", "tenant", "role", "state", "created", "expires", "profiles")
 def register(subparsers: Subparsers) -> None:
     """Add the command `keys`."""
     summary = "create, list and revoke API keys"
-    parser = subparsers.add_parser("keys", help=summary, description=f"{summary.capitalize()}.", epilog=_EXITS)
+    parser = subparsers.add_parser("keys", help=summary, description="Create, list and revoke API keys.", epilog=_EXITS)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     options = argparse.ArgumentParser(add_help=False)
     options.add_argument("--config", type=Path, metavar="FILE", help="configuration (default: ./thinktwice.toml)")

@@ -139,17 +139,38 @@ async def test_parallel_requests_do_not_overshoot(tmp_path: Path) -> None:
     assert len(gateway.backend.draws) == 1 + 10 and len(spy.settled) == 10
 
 
-async def test_a_verified_cache_hit_costs_nothing(tmp_path: Path) -> None:
-    class Content(TextVerifier):
-        async def verify(self, checks: Sequence[CheckSpec], text: str) -> tuple[CheckResult, ...]:
-            return tuple(CheckResult(c.id, c.type, c.klass, Outcome.PASS, 1.0, 1.0, c.version) for c in checks)
+class Content(TextVerifier):
+    """Every check passes."""
 
+    async def verify(self, checks: Sequence[CheckSpec], text: str) -> tuple[CheckResult, ...]:
+        return tuple(CheckResult(c.id, c.type, c.klass, Outcome.PASS, 1.0, 1.0, c.version) for c in checks)
+
+
+async def test_a_verified_cache_hit_costs_nothing(tmp_path: Path) -> None:
     spy, gateway = Spy(), serving(tmp_path, "\\boxed{4}", verifier=Content())
     app = application(gateway, quota=spy, tables=local(tokens_per_day=BUDGET))
     checks = {"checks": [{"type": "numeric", "reference": 4}]}
     first, second = [await post(app, chat(EASY, verification=checks)) for _ in range(2)]
     assert (first.json["verification"]["cached"], second.json["verification"]["cached"]) == (False, True)
     assert spy.settled[0].tokens > 0 and spy.settled[1] == Amount(0, 0)
+
+
+async def test_who_finishes_anothers_computation_pays_for_it(tmp_path: Path) -> None:
+    """Two equal requests share one computation; the one that started it leaves."""
+    spy, gateway = Spy(), serving(tmp_path, Line("\\boxed{4}", delay_s=0.5), verifier=Content())
+    app = application(gateway, quota=spy, tables=local(tokens_per_day=BUDGET))
+    body = chat(EASY, reasoning_effort="high", verification={"checks": [{"type": "numeric", "reference": 4}]})
+    exchange = Exchange()
+    leaving = asyncio.create_task(exchange.run(app, request("POST", CHAT), json.dumps(body).encode()))
+    await until(lambda: bool(gateway.backend.draws))
+    staying = asyncio.create_task(post(app, body))
+    await until(lambda: len(spy.reserved) == 2)
+    await asyncio.sleep(0.1)
+    exchange.leave.set()
+    await asyncio.wait_for(leaving, 2.0)
+    answered = await staying
+    assert answered.status == 200 and len(gateway.log.records) == 1 and len(spy.settled) == 2
+    assert spy.settled[1].tokens == answered.json["usage"]["total_tokens"] > 0
 
 
 async def test_dollars_are_counted_by_the_price_table(tmp_path: Path) -> None:
