@@ -21,6 +21,7 @@ from router.errors import ConfigError, ThinkTwiceError
 from router.settings import Settings, load_settings
 
 DRAIN_S = 10  # longest wait for running requests at shutdown
+KEEP_ALIVE_S = 75  # longer than clients and proxies keep an idle connection, so that none is closed as they use it
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -124,6 +125,7 @@ async def _serve_until_stopped(settings: Settings, listener: socket.socket) -> i
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=DRAIN_S,
             )
             server = uvicorn.Server(config)
