@@ -102,6 +102,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             heldout_share=settings.heldout.share,
             salt=load_salt(settings.state.dir),
             caching=settings.redis,
+            shed_inflight=settings.server.shed_inflight,
+            in_flight=lambda: backend.in_flight,
         )
         limiter = Limiter(
             limits,

@@ -44,3 +44,4 @@ class ChatCall:
     no_store: bool = False
     purpose: Purpose = Purpose.PROD
     retry_key: RetryKey | None = None
+    timeout_s: float | None = None  # how long the client waits; the gateway's own deadline may be sooner

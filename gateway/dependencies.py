@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -35,6 +35,8 @@ class Dependencies:
     salt: bytes
     caching: RedisSection
     engine: EngineInfo = UNPROBED
+    shed_inflight: int = 512
+    in_flight: Callable[[], int] = lambda: 0  # samples the engines generate for this process
 
     def cache_salt(self, tenant: str) -> str:
         """The prefix-cache salt of a tenant: no tenant can time another's prompts. Keyed BLAKE2b of the secret salt."""

@@ -8,7 +8,7 @@ from gateway.breaker import BreakerState
 from gateway.families import OTHER, Families
 from gateway.replica_state import ReplicaState
 from router.domain import MAX_SAMPLES
-from router.enums import Outcome, Purpose, Reason, Route, Status
+from router.enums import Outcome, Purpose, Reason, Route, Status, Stopped
 
 CHECK_TYPES = ("math", "numeric", "exact", "choice", "regex", "json_schema", "arithmetic_steps")
 NO_ROUTE = "none"  # the request ended before a route was taken
@@ -130,6 +130,11 @@ class Answers:
             "answers_total",
             "Answers and refusals by what is claimed of them",
             {"route": _ROUTES, "status": tuple(Status), "purpose": tuple(Purpose)},
+        )
+        self.stopped = families.counter(
+            "groups_stopped_total",
+            "Groups by what ended their sampling; `shed`: the engines were busy",
+            {"route": (Route.SINGLE, Route.VOTE), "stopped": tuple(Stopped)},
         )
         self.refusals = families.counter(
             "refusals_total", "Answers withheld by `on_failure`, by reason", {"reason": tuple(Reason)}

@@ -86,6 +86,7 @@ class Metrics:
         self._observe_cost(served)
         if served.group is not None:
             self._answers.samples_per_request.labels(route).observe(verification.samples)
+            self._answers.stopped.labels(route, verification.stopped).inc()
             for sample in served.group.samples:
                 self._observe_sample(sample, verification.policy)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from gateway import strict_json
 from gateway.admission import Admission, Asking
 from gateway.body import ClientGone, read_body, until_disconnect
+from gateway.client_timeout import client_timeout_s
 from gateway.cost import price_of
 from gateway.dependencies import Dependencies
 from gateway.http_errors import error_body
@@ -76,7 +78,8 @@ class Passthrough:
         if not isinstance(asked, str):
             raise InvalidRequest("model must be a string", param="model")
         policy = await self._deps.policies.ready(asked)
-        deadline_s = self._settings.server.deadline_s
+        wanted_s = client_timeout_s(request.headers, stream=bool(fields.get("stream")))
+        deadline_s = min(self._settings.server.deadline_s, wanted_s or math.inf)
         asking = Asking(
             tenant=request.state.caller.tenant,
             samples=1,  # the bound is of all of them

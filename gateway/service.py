@@ -31,7 +31,7 @@ from router.errors import BackendProtocolError, InvalidRequest, NotVerified, Ver
 from router.fold import StreamFold, completion_samples, completion_tokens
 from router.heldout import is_heldout, prompt_hash
 from router.ids import new_group_id, uniform
-from router.plan import stop_reason
+from router.plan import shed, stop_reason
 from router.ports import Draw
 from router.records import CachedAnswer, GroupRecord
 from router.vote import conclude, elect
@@ -73,17 +73,19 @@ class AnswerService:
         group_id = new_group_id()
         # A client that asks for n choices gets them: neither the text of its prompt nor an audit makes it a vote.
         effort = call.effort if call.n == 1 else Effort.LOW
-        audit_draw = 1.0 if call.purpose is Purpose.EVAL else uniform(group_id)
+        in_flight = 0 if call.purpose is Purpose.EVAL else deps.in_flight()  # an evaluation is worth its samples
+        crowded = in_flight > deps.shed_inflight
+        audit_draw = None if crowded or call.purpose is Purpose.EVAL else uniform(group_id)
         decision, plan = deps.router.decide(call.prompt, call.spec, effort, audit_draw)
         task = Task(
             prompt=call.prompt,
             spec=call.spec,
             kind=decision.task,
             model=policy.name,
-            deadline=asyncio.get_running_loop().time() + deps.deadline_s,
+            deadline=asyncio.get_running_loop().time() + min(deps.deadline_s, call.timeout_s or deps.deadline_s),
             cache_salt=deps.cache_salt(call.tenant.name),
         )
-        return Prepared(call, group_id, policy, task, decision, plan)
+        return Prepared(call, group_id, policy, task, decision, shed(plan, in_flight, deps.shed_inflight))
 
     async def answer(self, prepared: Prepared) -> Answer:
         """The whole answer.
@@ -158,7 +160,9 @@ class AnswerService:
             stopped=Stopped.SINGLE,
         )
         applied = decoded.applying(plan)
-        if not applied.oracle or stop_reason(applied, decoded.tally()) is not None:
+        stopped = stop_reason(applied, decoded.tally()) if applied.oracle else Stopped.SINGLE
+        if stopped is not None:
+            decoded.stopped = Stopped.SHED if stopped is Stopped.SHED else Stopped.SINGLE
             return decoded, completion
         return await self._decoder.decode(task, plan, first=decoded), None
 
@@ -211,8 +215,9 @@ class AnswerService:
         ballot = elect(decoded.candidates)
         oracle = decoded.applying(prepared.plan).oracle
         status, reason = conclude(decoded.candidates, ballot, oracle=oracle, stopped=decoded.stopped)
-        escalated = prepared.decision.route is Route.SINGLE and decoded.stopped is not Stopped.SINGLE
         samples = len(decoded.candidates)
+        alone = decoded.stopped is Stopped.SINGLE or (decoded.stopped is Stopped.SHED and samples == 1)
+        escalated = prepared.decision.route is Route.SINGLE and not alone
         verification = Verification(
             status=status,
             reason=reason,

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from gateway import strict_json
 from gateway.call import ChatCall, RetryKey, Tenant
+from gateway.client_timeout import client_timeout_s
 from router.domain import Prompt, Sampling
 from router.enums import Effort, Purpose
 from router.errors import InvalidRequest
@@ -132,6 +133,7 @@ def parse_chat(
         logprobs=bool(fields.logprobs),
         no_store="no-store" in headers.get("cache-control", "").lower(),
         purpose=_purpose(headers),
+        timeout_s=client_timeout_s(headers, stream=bool(fields.stream)),
         retry_key=_retry_key(headers, body, stream=bool(fields.stream)),
     )
 

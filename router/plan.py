@@ -5,8 +5,8 @@ With an oracle (a decisive check) the first pass ends it. Without one, the vote 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import comb
+from dataclasses import dataclass, replace
+from math import ceil, comb
 
 from router.enums import Stopped
 
@@ -21,6 +21,7 @@ class Plan:
     quorum: float
     first_wave: int = 2
     full: bool = False  # an audited group: always drawn to the maximum, so that it is not cut short by its own outcome
+    shed_at: int | None = None  # samples after which the group ends because the engines are busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,27 @@ def vote_settled(votes: tuple[int, int], remaining: int, quorum: float) -> bool:
     return first - second > remaining or majority_confidence(first, second) >= quorum
 
 
+def shed(plan: Plan, in_flight: int, limit: int) -> Plan:
+    """`plan` with fewer extra samples, the more the samples in flight exceed `limit`.
+
+    Up to the limit nothing is shed; above it at least one sample, at twice the limit all but `plan.minimum`, in
+    proportion between.
+    """
+    if in_flight <= limit or plan.minimum >= plan.maximum:
+        return plan
+    share = min((in_flight - limit) / limit, 1.0)
+    return replace(plan, shed_at=plan.maximum - ceil(share * (plan.maximum - plan.minimum)))
+
+
 def stop_reason(plan: Plan, tally: Tally) -> Stopped | None:
-    """Why sampling ends now, or None to go on."""
+    """Why sampling ends now, or None to go on. A group that would go on but for the load ends as `SHED`."""
+    stopped = _settled(plan, tally)
+    if stopped is None and plan.shed_at is not None and tally.spent >= plan.shed_at:
+        return Stopped.SHED
+    return stopped
+
+
+def _settled(plan: Plan, tally: Tally) -> Stopped | None:
     if tally.spent >= plan.maximum:
         return Stopped.DECISIVE if tally.verified and not plan.full else Stopped.CAP
     if plan.full or tally.spent < plan.minimum:
@@ -70,7 +90,13 @@ def stop_reason(plan: Plan, tally: Tally) -> Stopped | None:
 
 
 def next_wave(plan: Plan, tally: Tally) -> int:
-    """How many samples to launch together, at least 1 while nothing stops the group.
+    """How many samples to launch together, at least 1 while nothing stops the group, never beyond what load leaves."""
+    wave = _wave(plan, tally)
+    return wave if plan.shed_at is None else min(wave, plan.shed_at - tally.spent)
+
+
+def _wave(plan: Plan, tally: Tally) -> int:
+    """How many samples to launch together.
 
     The first wave is small. After it, with an oracle, all the rest: its first pass cancels the others. Without one,
     just as many as could settle the vote if they all agreed with the leader. An escalated single sample counts as

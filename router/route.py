@@ -18,13 +18,13 @@ class Router:
         self._max_samples, self._audit_share = max_samples, audit_share
 
     def decide(
-        self, prompt: Prompt, spec: VerificationSpec, effort: Effort, audit_draw: float
+        self, prompt: Prompt, spec: VerificationSpec, effort: Effort, audit_draw: float | None
     ) -> tuple[RouteDecision, Plan]:
         """The decision and the decoding plan for it.
 
         `audit_draw` is uniform in [0, 1): below `audit_share` a prompt that could be voted gets a full group whatever
-        the router says, so that there is an unbiased sample of the traffic. The request's sample bounds beat the
-        effort.
+        the router says, so that there is an unbiased sample of the traffic; None audits nothing. The request's sample
+        bounds beat the effort.
         """
         task = detect_task(prompt, spec.checks)
         score = difficulty(prompt)
@@ -36,12 +36,13 @@ class Router:
         plan = Plan(minimum, maximum, spec.has_oracle, self._quorum)
         if maximum == 1 or not votable:
             return RouteDecision(Route.SINGLE, score, task, "one_sample", propensity=1.0), plan
-        if audit_draw < self._audit_share:
-            decision = RouteDecision(Route.VOTE, score, task, "audit", propensity=self._audit_share, audit=True)
+        audit_share = 0.0 if audit_draw is None else self._audit_share
+        if audit_draw is not None and audit_draw < audit_share:
+            decision = RouteDecision(Route.VOTE, score, task, "audit", propensity=audit_share, audit=True)
             return decision, replace(plan, minimum=maximum, full=True)
         route, reason = Route.SINGLE, "easy"
         if effort.full_allowance or minimum > 1:
             route, reason = Route.VOTE, "requested"
         elif score >= self._threshold:
             route, reason = Route.VOTE, "hard"
-        return RouteDecision(route, score, task, reason, propensity=1.0 - self._audit_share), plan
+        return RouteDecision(route, score, task, reason, propensity=1.0 - audit_share), plan

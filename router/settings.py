@@ -43,6 +43,8 @@ class ServerSection(Section):
     workers: int = Field(1, ge=1, le=64, description="Serving processes, one per core.")
     max_body_bytes: int = Field(1024 * 1024, ge=1024, description="Largest request body accepted, in bytes.")
     deadline_s: float = Field(300.0, gt=0, description="Longest time one request may take, in seconds.")
+    drain_s: float = Field(10.0, ge=0, description="Longest wait for running requests at a stop, in seconds.")
+    shed_inflight: int = Field(512, ge=1, description="Samples in flight in a process above which votes get smaller.")
     max_inflight: int = Field(512, ge=1, description="Requests served at a time by one process; others wait, fairly.")
     max_queued: int = Field(1024, ge=0, description="Requests that may wait before others are refused.")
     keepalive_s: float = Field(10.0, gt=0, description="Interval of SSE comments while a streamed answer is checked.")

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.enums import Stopped
-from router.plan import Plan, Tally, majority_confidence, next_wave, stop_reason
+from router.plan import Plan, Tally, majority_confidence, next_wave, shed, stop_reason
 
 
 @st.composite
@@ -11,6 +11,17 @@ def plans(draw: st.DrawFn) -> Plan:
     minimum = draw(st.integers(1, maximum))
     quorum = draw(st.sampled_from([0.6, 0.85, 0.9, 0.95, 0.99]))
     return Plan(minimum, maximum, draw(st.booleans()), quorum, full=draw(st.booleans()))
+
+
+def group(plan: Plan, outcomes: list[tuple[bool, int | None]]) -> tuple[int, Stopped]:
+    """Samples drawn and why sampling ended, one wave after another."""
+    spent = 0
+    while (stopped := stop_reason(plan, tally_of(outcomes[:spent]))) is None:
+        spent += next_wave(plan, tally_of(outcomes[:spent]))
+    return spent, stopped
+
+
+loads = st.tuples(st.integers(0, 5000), st.integers(1, 1000))
 
 
 @st.composite
@@ -67,3 +78,27 @@ def test_a_settled_vote_keeps_its_leader_whatever_comes(run: tuple[Plan, list[tu
         if stop_reason(strict, tally) is Stopped.QUORUM:
             first, second = tally.leaders
             assert first > second + (strict.maximum - spent)
+
+
+@given(runs(), loads)
+def test_load_takes_extra_samples_and_never_those_asked_for(
+    run: tuple[Plan, list[tuple[bool, int | None]]], load: tuple[int, int]
+) -> None:
+    plan, outcomes = run
+    lighter = shed(plan, *load)
+    drawn, stopped = group(lighter, outcomes)
+    assert plan.minimum <= drawn <= plan.maximum
+    assert drawn <= (plan.maximum if lighter.shed_at is None else lighter.shed_at)
+    if stopped is Stopped.SHED:
+        assert drawn == lighter.shed_at and stop_reason(plan, tally_of(outcomes[:drawn])) is None
+    else:
+        assert stop_reason(plan, tally_of(outcomes[:drawn])) is stopped
+
+
+@given(plans(), st.integers(1, 1000), st.integers(0, 5000), st.integers(0, 5000))
+def test_more_load_never_leaves_more_samples(plan: Plan, limit: int, one: int, other: int) -> None:
+    less, more = sorted((one, other))
+    allowed = [shed(plan, load, limit).shed_at or plan.maximum for load in (less, more)]
+    assert allowed[0] >= allowed[1]
+    assert shed(plan, limit, limit) == plan
+    assert (shed(plan, 2 * limit, limit).shed_at or plan.maximum) == plan.minimum
