@@ -48,7 +48,7 @@ def create_app(runtime: Runtime) -> RequestScope:
         exception_handlers={ThinkTwiceError: _refuse, HTTPException: _no_route, Exception: _broken},
     )
     app.state.runtime = runtime
-    return RequestScope(app)
+    return RequestScope(app, runtime.drain)
 
 
 def _route(path: str, endpoint: Endpoint, needs: Role | None, method: str = "GET") -> Route:
@@ -75,9 +75,11 @@ async def _healthz(_: Request) -> Response:
 
 
 async def _readyz(request: Request) -> Response:
-    health = _runtime(request).watcher.health
-    status = 200 if health.engine_up else 503
-    return _json({"ready": health.engine_up, "degraded": health.degraded, "backend": health.engine_up}, status)
+    runtime = _runtime(request)
+    health, stopping = runtime.watcher.health, runtime.drain.begun
+    ready = health.engine_up and not stopping
+    degraded = [*health.degraded, "stopping"] if stopping else health.degraded
+    return _json({"ready": ready, "degraded": degraded, "backend": health.engine_up}, 200 if ready else 503)
 
 
 async def _chat(request: Request) -> Response:

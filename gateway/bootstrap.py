@@ -20,6 +20,7 @@ from gateway.breaker import Breaker, BreakerState
 from gateway.chat import ChatRoute
 from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
+from gateway.drain import Drain
 from gateway.gate import FairGate
 from gateway.idempotency import Idempotency
 from gateway.key_file import KeyDirectory, KeyFile
@@ -127,6 +128,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             watcher=watcher,
             keys=keys,
             started_at=time.time(),
+            drain=Drain(settings.server.drain_s),
         )
 
 

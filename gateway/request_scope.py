@@ -12,10 +12,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.drain import Drain
 from gateway.http_errors import plain_error
 
 REQUEST_ID = "X-Request-Id"
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+_STOPPING = msgspec.json.encode(plain_error("the gateway stops: try again", "server_error", code="stopping"))
 
 _log = logging.getLogger(__name__)
 
@@ -23,8 +26,8 @@ _log = logging.getLogger(__name__)
 class RequestScope:
     """Takes the client's `X-Request-Id` when it is sane, else makes one; it is at `request.state.request_id`."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, drain: Drain | None = None) -> None:
+        self._app, self._drain = app, drain or Drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -34,23 +37,29 @@ class RequestScope:
         given = Headers(scope=scope).get(REQUEST_ID, "")
         request_id = given if _SANE_ID.fullmatch(given) else f"req-{uuid4().hex}"
         scope.setdefault("state", {})["request_id"] = request_id
-        started = False
+        started = events = False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
+            nonlocal started, events
             if message["type"] == "http.response.start":
-                started = True
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID] = request_id
+                started, events = True, headers.get("content-type", "").startswith("text/event-stream")
             await send(message)
 
+        if self._drain.begun and scope["method"] != "GET":  # probes and metrics are answered to the end
+            await _stopping()(scope, receive, send_with_id)
+            return
         try:
-            await self._app(scope, receive, send_with_id)
+            with self._drain.serving():
+                await self._app(scope, receive, send_with_id)
         except asyncio.CancelledError:  # only the server cancels, and only what outlives the drain of its stop
             _log.warning("request %s was cut off: the gateway stops", request_id)
             if not started:
                 await _stopping()(scope, receive, send_with_id)
+            elif events:
+                await send({"type": "http.response.body", "body": b"data: " + _STOPPING + b"\n\ndata: [DONE]\n\n"})
 
 
 def _stopping() -> Response:
-    body = plain_error("the gateway stops: try again", "server_error", code="stopping")
-    return Response(msgspec.json.encode(body), 503, {"Retry-After": "2"}, "application/json")
+    return Response(_STOPPING, 503, {"Retry-After": "2", "Connection": "close"}, "application/json")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.chat import ChatRoute
 from gateway.dependencies import Dependencies
+from gateway.drain import Drain
 from gateway.key_file import KeyDirectory
 from gateway.passthrough import Passthrough
 from gateway.watcher import Watcher
@@ -21,3 +22,4 @@ class Runtime:
     watcher: Watcher
     keys: KeyDirectory
     started_at: float
+    drain: Drain = field(default_factory=Drain)

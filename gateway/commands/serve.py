@@ -20,7 +20,6 @@ from typing import Any
 from router.errors import ConfigError, ThinkTwiceError
 from router.settings import Settings, load_settings
 
-DRAIN_S = 10  # longest wait for running requests at shutdown
 KEEP_ALIVE_S = 75  # longer than clients and proxies keep an idle connection, so that none is closed as they use it
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -108,27 +107,15 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
 
 async def _serve_until_stopped(settings: Settings, listener: socket.socket) -> int:
     """Open the runtime, serve, close it. Raises `ThinkTwiceError` when a part of it cannot start."""
-    import uvicorn  # noqa: PLC0415
-
     from gateway.app import create_app  # noqa: PLC0415
     from gateway.bootstrap import open_runtime  # noqa: PLC0415
+    from gateway.server import DrainingServer  # noqa: PLC0415
 
     _stop_by_cancelling()
     try:
         async with open_runtime(settings) as runtime:
             _ignore_stop_signals()
-            config = uvicorn.Config(
-                create_app(runtime),
-                loop="none",
-                http="httptools",
-                lifespan="off",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=DRAIN_S,
-            )
-            server = uvicorn.Server(config)
+            server = DrainingServer(create_app(runtime), runtime.drain)
             await server.serve(sockets=[listener])
             return 0 if server.started else 1
     except asyncio.CancelledError:
@@ -171,6 +158,8 @@ def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
         child.start()
     for number in _STOP_SIGNALS:
         signal.signal(number, stop)
+    for listener in sockets:  # one held here would go on taking connections that nobody serves
+        listener.close()
     wait([child.sentinel for child in children])
     stop()
     for child in children:

@@ -110,9 +110,13 @@ class GatewayProcess:
 
     def stop(self) -> int:
         """End it with SIGTERM; its exit code."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         return self.ended()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """End it with SIGKILL."""

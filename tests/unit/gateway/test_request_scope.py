@@ -4,6 +4,7 @@ import re
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.drain import Drain
 from gateway.request_scope import RequestScope
 from tests.support.asgi import Exchange, request
 
@@ -50,6 +51,31 @@ async def test_what_is_not_http_passes_by() -> None:
 
     await RequestScope(inner)({"type": "lifespan"}, receive, send)
     assert seen == [{"type": "lifespan"}]
+
+
+async def test_a_stop_refuses_what_is_new_and_answers_probes() -> None:
+    drain = Drain(5.0)
+    with drain.serving():
+        drain.begin()
+        assert drain.begun and not drain.over
+        refused, probed = Exchange(), Exchange()
+        await refused.run(RequestScope(_echo, drain), request("POST", "/"), b"")
+        await probed.run(RequestScope(_echo, drain), request("GET", "/"), b"")
+    assert (refused.status, refused.json["error"]["code"], refused.headers["connection"]) == (503, "stopping", "close")
+    assert probed.status == 200 and drain.over
+
+
+def test_a_drain_ends_at_its_limit() -> None:
+    now = [0.0]
+    drain = Drain(5.0, lambda: now[0])
+    with drain.serving():
+        assert not drain.begun and not drain.over
+        drain.begin()
+        now[0] = 4.9
+        drain.begin()  # a second signal gives no more time
+        assert not drain.over
+        now[0] = 5.0
+        assert drain.over
 
 
 @pytest.mark.parametrize("started", [False, True])

@@ -1,0 +1,42 @@
+"""The HTTP server of one process: uvicorn, which keeps its port open while it drains, so that probes see it stop."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from gateway.drain import Drain
+
+_CUT_S = 1  # for the last bytes of what ended, before what is left is cut off
+
+
+class DrainingServer(uvicorn.Server):
+    """The first stop signal begins the drain; once it is over the port is closed. Ctrl-C while it drains ends it."""
+
+    def __init__(self, app: ASGIApp, drain: Drain) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http="httptools",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=_CUT_S,
+            )
+        )
+        self._drain = drain
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin the drain. A repeated SIGTERM changes nothing: a terminal and a parent may both pass a stop on."""
+        if self._drain.begun and sig == signal.SIGINT:
+            super().handle_exit(sig, frame)
+        self._drain.begin()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to close the port; asked ten times a second."""
+        return await super().on_tick(counter) or self._drain.over
