@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from gateway.http_errors import error_body, error_code, error_headers, plain_error, status_of
 from gateway.keys import Role
+from gateway.openapi import document
 from gateway.passthrough import ROUTES
 from gateway.request_scope import RequestScope
 from gateway.runtime import Runtime
@@ -39,6 +40,7 @@ def create_app(runtime: Runtime) -> RequestScope:
         routes=[
             _route("/healthz", _healthz, None),  # the probes say nothing but whether the gateway works
             _route("/readyz", _readyz, None),
+            _route("/openapi.json", _openapi, None),
             _route("/v1/chat/completions", _chat, Role.USER, "POST"),
             *passed_on,
             _route("/v1/models", _models, Role.USER),
@@ -80,6 +82,10 @@ async def _readyz(request: Request) -> Response:
     ready = health.engine_up and not stopping
     degraded = [*health.degraded, "stopping"] if stopping else health.degraded
     return _json({"ready": ready, "degraded": degraded, "backend": health.engine_up}, 200 if ready else 503)
+
+
+async def _openapi(_: Request) -> Response:
+    return _json(document())
 
 
 async def _chat(request: Request) -> Response:

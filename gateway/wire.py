@@ -86,6 +86,7 @@ _OPTIONS = (
     "include_stop_str_in_output",
     "top_logprobs",
 )
+_INTEGERS = ("top_k", "seed", "max_tokens", "max_completion_tokens", "min_tokens", "top_logprobs", "n")
 _SAMPLING = tuple(name for name in Sampling.__slots__ if name != "max_tokens")
 _RETRY_KEY = re.compile(r'"([ -!#-~]{1,255})"|([!#-~]{1,255})')  # a structured-field string, or bare as many send it
 _VALIDATION = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
@@ -139,6 +140,9 @@ def parse_chat(
 
 
 def _convert(raw: dict[str, Any]) -> ChatFields:
+    for name in _INTEGERS:  # JSON knows one kind of number: 16.0 is the integer 16, as it is to the engine
+        if isinstance(value := raw.get(name), float) and value.is_integer():
+            raw[name] = int(value)
     try:
         return msgspec.convert(raw, ChatFields)
     except msgspec.ValidationError as error:

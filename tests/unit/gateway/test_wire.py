@@ -64,6 +64,15 @@ def test_with_n_above_one_a_response_format_is_the_engines_alone() -> None:
         parse(response_format=schema, n=2, verification=NUMERIC)
 
 
+def test_a_whole_number_may_be_written_as_a_fraction() -> None:
+    call = parse(max_tokens=16.0, seed=3e0, n=2.0)
+    assert (call.prompt.sampling.max_tokens, call.prompt.sampling.seed, call.n) == (16, 3, 2)
+    assert all(type(value) is int for value in (call.prompt.sampling.max_tokens, call.prompt.sampling.seed, call.n))
+    for wrong in ({"max_tokens": 16.5}, {"seed": 1e300}):
+        with pytest.raises(InvalidRequest):
+            parse(**wrong)
+
+
 def test_null_leaves_a_stream_option_to_its_default() -> None:
     assert not parse(stream=True, stream_options={"include_usage": None}).include_usage
 
