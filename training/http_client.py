@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -88,7 +89,8 @@ def base_url(url: str) -> str:
 
 def connect(url: str) -> openai.AsyncOpenAI:
     """A client of the gateway at `url`. Raises `ConfigError` for what is no HTTP URL."""
-    return openai.AsyncOpenAI(base_url=base_url(url), api_key="unused", max_retries=0, timeout=TIMEOUT_S)
+    key = os.environ.get("THINKTWICE_API_KEY") or "unused"  # a gateway without keys takes any
+    return openai.AsyncOpenAI(base_url=base_url(url), api_key=key, max_retries=0, timeout=TIMEOUT_S)
 
 
 async def served_names(client: openai.AsyncOpenAI) -> frozenset[str]:

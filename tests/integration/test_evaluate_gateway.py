@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from gateway.key_file import KeyFile
+from gateway.keys import Role
 from router.enums import Purpose
+from router.errors import TrainingError
 from router.registry import PolicyRegistry
 from tests.support.gateway_process import GatewayProcess
 from tests.support.mock_engine import MODEL, MockEngine, Script
@@ -46,3 +49,24 @@ def test_two_policies_of_one_gateway_are_compared(home: Path, capsys: pytest.Cap
     assert {body["model"] for body in chats} == {policy, MODEL}
     assert len({(body["model"], body["messages"][-1]["content"]) for body in chats}) == 2 * QUESTIONS
     assert {record.purpose for record in gateway.groups()} == {Purpose.EVAL}
+
+
+def test_a_gateway_with_keys_takes_evaluations_from_admins_only(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = registered(home)
+    data = home / "rows.jsonl"
+    data.write_text('{"question": "2 + 2 = ?", "answer": 4}\n')
+    parser = argparse.ArgumentParser()
+    register(parser.add_subparsers())
+    keys = KeyFile(home / "state")
+    user, admin = keys.create("team", Role.USER)[0], keys.create("team", Role.ADMIN)[0]
+    with MockEngine() as engine, GatewayProcess(home, engine.url) as gateway:
+        gateway.wait_for("/readyz", 200)
+        args = parser.parse_args(
+            ["evaluate", "--candidate", policy, "--data", str(data), "--url", gateway.url, "--json"]
+        )
+        for key in ("", user):
+            monkeypatch.setenv("THINKTWICE_API_KEY", key)
+            with pytest.raises(TrainingError):
+                args.run(args)
+        monkeypatch.setenv("THINKTWICE_API_KEY", admin)
+        assert args.run(args) == 0
