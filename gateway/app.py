@@ -40,7 +40,7 @@ def create_app(runtime: Runtime) -> RequestScope:
         routes=[
             _route("/healthz", _healthz, None),  # the probes say nothing but whether the gateway works
             _route("/readyz", _readyz, None),
-            _route("/openapi.json", _openapi, None),
+            _route("/openapi.json", _openapi, Role.USER),
             _route("/v1/chat/completions", _chat, Role.USER, "POST"),
             *passed_on,
             _route("/v1/models", _models, Role.USER),

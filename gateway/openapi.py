@@ -43,7 +43,7 @@ def document() -> Schema:
             "/metrics": {"get": {"responses": {"200": _content("text/plain", _TEXT), **_errors(401, 403)}}},
             "/healthz": {"get": {"responses": {"200": _answer("Object")}}},
             "/readyz": {"get": {"responses": {"200": _answer("Ready"), "503": _answer("Ready")}}},
-            "/openapi.json": {"get": {"responses": {"200": _answer("Object")}}},
+            "/openapi.json": {"get": {"responses": {"200": _answer("Object"), **_errors(401)}}},
         },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
