@@ -16,7 +16,7 @@ from gateway.adapters.replica_care import Roster
 from gateway.affinity import preferred, prefix_keys
 from gateway.replica_state import ReplicaState
 from router.domain import EngineInfo
-from router.errors import BackendError, BackendUnavailable
+from router.errors import BackendError, BackendRejected, BackendUnavailable
 from router.ports import Draw
 
 T = TypeVar("T")
@@ -42,6 +42,7 @@ class _Ask:
     deadline: float
     samples: int = 1
     keys: tuple[str, ...] = ()
+    chat: bool = False
 
 
 class BackendPool:
@@ -160,7 +161,7 @@ class BackendPool:
 
     def _placed(self, draw: Draw) -> _Ask:
         keys = prefix_keys(draw) if len(self._replicas) > 1 else ()
-        return _Ask(draw.model, self._clock() + draw.timeout_s, draw.n, keys)
+        return _Ask(draw.model, self._clock() + draw.timeout_s, draw.n, keys, chat=True)
 
     def _choose(self, ask: _Ask, without: Replica | None = None) -> Replica:
         able = [each for each in self._replicas if each is not without and self._roster.serves(each, ask.model)]
@@ -172,6 +173,8 @@ class BackendPool:
 
     def _second(self, ask: _Ask, first: Replica, error: BackendError) -> Replica:
         """Where a failed request goes next; raises its own error when it may not, or there is no other engine."""
+        if ask.chat and isinstance(error, BackendRejected) and error.status == 404:
+            first.adapters.discard(ask.model)  # restarted between two looks: the next one loads it again
         if not error.engine_failed or self._left(ask) <= 0:
             raise error
         try:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 
 from gateway.adapters.backend_pool import BackendPool
 from gateway.replica_state import ReplicaState
-from router.domain import EngineInfo, Prompt, Sampling
+from router.domain import Prompt, Sampling
 from router.errors import (
     BackendError,
     BackendProtocolError,
@@ -22,6 +22,7 @@ from router.errors import (
     BackendUnavailable,
 )
 from router.ports import Draw
+from tests.support.engine_double import Clock, Engine, Observer
 from tests.support.fakes import ENGINE
 
 POLICY = "policy-1-0a1b2c3d"
@@ -30,90 +31,6 @@ DEAD = BackendUnavailable("connection refused")
 
 def rejected(status: int) -> BackendRejected:
     return BackendRejected("no", status, {"error": {"message": "no"}})
-
-
-@dataclass(slots=True)
-class Engine:
-    """Answers with its own name, or fails as told; `after` chunks of a stream."""
-
-    name: str
-    info: EngineInfo = ENGINE
-    up: bool = True
-    error: BackendError | None = None
-    after: int = 0
-    refuses: BackendError | None = None
-    hold: asyncio.Event | None = None
-    draws: list[Draw] = field(default_factory=list)
-    posts: list[str] = field(default_factory=list)
-    loaded: list[str] = field(default_factory=list)
-    degraded: str | None = None
-    probes: int = 0
-    closed: bool = False
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.name}"
-
-    async def complete(self, draw: Draw) -> Mapping[str, Any]:
-        self.draws.append(draw)
-        if self.hold is not None:
-            await self.hold.wait()
-        if self.error is not None:
-            raise self.error
-        return {"by": self.name}
-
-    async def stream(self, draw: Draw) -> AsyncGenerator[Mapping[str, Any]]:
-        self.draws.append(draw)
-        for number in range(3):
-            if self.error is not None and number == self.after:
-                raise self.error
-            yield {"by": self.name, "number": number}
-
-    async def post_json(self, path: str, body: Mapping[str, Any], timeout_s: float) -> Mapping[str, Any]:
-        self.posts.append(path)
-        if self.error is not None:
-            raise self.error
-        return {"by": self.name}
-
-    async def stream_json(
-        self, path: str, body: Mapping[str, Any], timeout_s: float
-    ) -> AsyncGenerator[Mapping[str, Any]]:
-        yield await self.post_json(path, body, timeout_s)
-
-    async def load_policy(self, name: str, folder: Path) -> None:
-        if self.refuses is not None:
-            raise self.refuses
-        self.loaded.append(name)
-
-    async def probe(self) -> EngineInfo:
-        self.probes += 1
-        return self.info
-
-    async def alive(self) -> bool:
-        return self.up
-
-    async def close(self) -> None:
-        self.closed = True
-
-
-@dataclass(slots=True)
-class Observer:
-    failovers: int = 0
-    states: Mapping[ReplicaState, int] = field(default_factory=dict)
-    in_flight: int = 0
-
-    def observe_failover(self) -> None:
-        self.failovers += 1
-
-    def set_replicas(self, states: Mapping[ReplicaState, int], in_flight: int) -> None:
-        self.states, self.in_flight = dict(states), in_flight
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def ask(text: str = "hello", n: int = 1, model: str = "base") -> Draw:
@@ -346,3 +263,19 @@ async def test_without_an_engine_there_are_no_facts() -> None:
         assert not await pool.alive()
         with pytest.raises(BackendUnavailable, match="a:1: it does not answer"):
             await pool.probe()
+
+
+async def test_an_engine_that_forgot_an_adapter_gets_it_again(rig: Rig) -> None:
+    """It restarted between two looks."""
+    await rig.pool.load_policy(POLICY, Path("/policies"))
+    prompts = [ask(str(number), model=POLICY) for number in range(20)]
+    homes = [await rig.by(prompt) for prompt in prompts]
+    asked = prompts[homes.index("a:1")]
+    forgetful = rig.first if rig.first.name == "a:1" else rig.second
+    forgetful.error = rejected(404)
+    with pytest.raises(BackendRejected):
+        await rig.by(asked)
+    forgetful.error = None
+    assert await rig.by(asked) == "b:2"
+    await rig.look()
+    assert await rig.by(asked) == "a:1" and forgetful.loaded == [POLICY] * 2
