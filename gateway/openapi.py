@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.call import RetryKey
 from gateway.http_errors import SHAPES
 from gateway.passthrough import ROUTES
 from gateway.wire import PROFILE_HEADER, PURPOSE_HEADER, ChatFields
@@ -35,7 +36,8 @@ def document() -> Schema:
         "security": [{}, {"key": []}],
         "paths": {
             "/v1/chat/completions": {
-                "post": _operation("ChatFields", chat_responses) | {"parameters": [_profile(), _purpose(), _cache()]}
+                "post": _operation("ChatFields", chat_responses)
+                | {"parameters": [_profile(), _purpose(), _cache(), _retry()]}
             },
             **{path: {"post": _passed_on(path, fields)} for path, fields in ROUTES.items()},
             "/v1/models": {"get": {"responses": {"200": _answer("ModelList"), **_errors(401)}}},
@@ -96,6 +98,11 @@ def _purpose() -> Schema:
 
 def _cache() -> Schema:
     return {"name": "cache-control", "in": "header", "schema": _TEXT, "description": "no-store: ask the model anew."}
+
+
+def _retry() -> Schema:
+    description = "Names the request, so that it is computed once however often it is sent."
+    return {"name": RetryKey.HEADER.lower(), "in": "header", "schema": _TEXT, "description": description}
 
 
 def _requests() -> Schema:

@@ -126,6 +126,23 @@ async def test_streamed_tool_calls_arrive_as_deltas(client: AsyncOpenAI) -> None
     assert "".join(piece.function.arguments for piece in pieces) == TOOL_CALL["function"]["arguments"]
 
 
+async def test_tool_calls_are_voted(client: AsyncOpenAI) -> None:
+    answered = await client.chat.completions.create(**ask("add them", tools=TOOLS, reasoning_effort="high"))
+    [choice] = answered.choices
+    assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
+    assert choice.message.tool_calls is not None and choice.message.tool_calls[0].model_dump() == TOOL_CALL
+    verdict = answered.verification
+    assert (verdict["status"], verdict["stopped"], verdict["votes"]) == ("consensus", "quorum", 3)
+
+
+async def test_a_voted_tool_call_streams_as_deltas(client: AsyncOpenAI) -> None:
+    request = ask("add them", tools=TOOLS, reasoning_effort="high")
+    async with client.chat.completions.stream(**request) as stream:
+        message = (await stream.get_final_completion()).choices[0].message
+    assert message.content is None and message.tool_calls is not None
+    assert message.tool_calls[0].function.arguments == TOOL_CALL["function"]["arguments"]
+
+
 async def test_n_choices(client: AsyncOpenAI) -> None:
     answered = await client.chat.completions.create(**ask("escalate, n times", n=2))
     assert [choice.message.content for choice in answered.choices] == ["I think \\boxed{5}", "No, \\boxed{3}"]

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 
+from gateway.call import RetryKey
 from gateway.openapi import document
 from gateway.passthrough import ROUTES
 from gateway.wire import PROFILE_HEADER
@@ -75,7 +76,8 @@ def make_consistent(case: Any) -> None:
     """Keep the rules between fields, which no schema states, so that a body that fits the schema must be answered."""
     body = case.body = within_64_bits(case.body)
     verification = body.get("verification") or {}
-    case.headers = {name: value for name, value in (case.headers or {}).items() if name != PROFILE_HEADER}
+    named = (PROFILE_HEADER, RetryKey.HEADER.lower())  # no profile is configured; a key belongs to one body
+    case.headers = {name: value for name, value in (case.headers or {}).items() if name.lower() not in named}
     for name in ("max_completion_tokens", "n"):  # beside max_tokens; beside a vote
         body.pop(name, None)
     for name, needs in {"top_logprobs": "logprobs", "stream_options": "stream"}.items():
