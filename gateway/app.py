@@ -98,11 +98,9 @@ async def _passthrough(request: Request, path: str) -> Response:
 
 async def _models(request: Request) -> Response:
     runtime = _runtime(request)
-    created = int(runtime.started_at)
-    cards = [
-        {"id": name, "object": "model", "created": created, "owned_by": "thinktwice"}
-        for name in runtime.deps.policies.names()
-    ]
+    card = {"object": "model", "created": int(runtime.started_at), "owned_by": "thinktwice"}
+    card["max_model_len"] = runtime.deps.engine.max_model_len  # as vLLM says it: clients cut their prompts by it
+    cards = [{"id": name, **card} for name in runtime.deps.policies.names()]
     return _json({"object": "list", "data": cards})
 
 

@@ -121,7 +121,7 @@ def usage_chunk(last: Mapping[str, Any], answer: Answer, call: ChatCall) -> dict
         return {**answer.closing, "model": call.model}
     same = {name: last[name] for name in ("id", "object", "created", "model") if name in last}
     usage = (answer.completion or {}).get("usage") or usage_json(answer.tokens)
-    return same | {"choices": [], "usage": usage}
+    return same | {"choices": [], "usage": {name: count for name, count in usage.items() if count is not None}}
 
 
 def usage_json(tokens: Tokens) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from router.errors import BackendProtocolError, BackendTimeout, BackendUnavailable
 from tests.support.asgi import Exchange, application, get, post, request, until
-from tests.support.fakes import Line
+from tests.support.fakes import ENGINE, Line
 from tests.support.serving import EASY, OPEN, Serving, serving
 
 REQUEST_ID = "x-request-id"
@@ -114,6 +114,7 @@ async def test_the_operators_routes(tmp_path: Path) -> None:
     assert (await get(app, "/healthz")).json == {"status": "ok"}
     assert (await get(app, "/readyz")).status == 503  # nothing has looked yet
     models = (await get(app, "/v1/models")).json["data"]
+    assert {card["max_model_len"] for card in models} == {ENGINE.max_model_len}
     assert [card["id"] for card in models] == ["base", "champion"]
     assert (await get(app, "/v1/scorecard")).json["requests"]["answered"] == 0
     assert b"thinktwice_inflight_requests" in (await get(app, "/metrics")).body
