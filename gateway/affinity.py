@@ -7,10 +7,11 @@ leaves moves only the prompts that preferred it. Bounded load (Mirrokni, Thorup 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Protocol, TypeVar
+
+import msgspec
 
 from router.ports import Draw
 
@@ -47,7 +48,7 @@ def prefix_keys(draw: Draw) -> tuple[str, ...]:
     end = next((i for i, each in enumerate(messages) if each.get("role") not in _OPENING_ROLES), len(messages))
     scope = (draw.model, draw.cache_salt, draw.prompt.options.get("tools"))
     heads: Sequence[Sequence[Mapping[str, Any]]] = (messages[:end], messages[: end + 1])
-    return tuple(json.dumps((scope, head), sort_keys=True, default=str) for head in heads if head)
+    return tuple(_digest((scope, head)) for head in heads if head)
 
 
 def preferred(engines: Sequence[T], keys: Sequence[str], samples: int) -> list[T]:
@@ -58,6 +59,10 @@ def preferred(engines: Sequence[T], keys: Sequence[str], samples: int) -> list[T
     order = [engine for engine in favourites if engine.in_flight + samples <= room]
     order += sorted(engines, key=lambda engine: engine.in_flight)
     return list(dict.fromkeys(order))
+
+
+def _digest(value: Any) -> str:
+    return blake2b(msgspec.json.encode(value, order="sorted"), digest_size=16).hexdigest()
 
 
 def _weight(key: str, name: str) -> bytes:
