@@ -33,7 +33,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--max-num-seqs", type=int, default=16, help="samples decoded together (default: %(default)s)")
     parser.add_argument("--max-model-len", type=int, help="context in tokens (default: the model's own)")
-    parser.add_argument("--threads", type=int, help="CPU threads for the model (default: all cores)")
+    parser.add_argument("--threads", type=int, help="CPU threads for the model (default: all cores but one)")
     parser.add_argument("--convert-only", action="store_true", help="convert the default model, print its path, exit")
     parser.set_defaults(run=run)
 

@@ -76,8 +76,8 @@ class EngineServer(uvicorn.Server):
 
 def load_engine(args: argparse.Namespace) -> Engine:
     """Load the model the options name and build an engine around it. Raises EngineSetupError."""
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
+    # A core is left to the gateway: threads of one multiplication wait for the slowest, and a shared core slows all.
+    torch.set_num_threads(args.threads or max(1, torch.get_num_threads() - 1))
     path = str(Path(args.model).expanduser()) if args.model else str(ensure_default_model(args.state_dir))
     model = load_model(path, Device(args.device), Dtype(args.dtype), args.max_model_len)
     return assemble(model, args.served_model_name or args.model or SERVED_NAME, args.max_num_seqs)
