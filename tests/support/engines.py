@@ -92,7 +92,8 @@ def vllm_engine(log_dir: Path) -> Iterator[RunningEngine]:
         "dtype": "float32",  # so that its log-probabilities can be held against a float32 forward pass
     }
     command = [str(environment / "bin" / "python"), "-m", "vllm.entrypoints.openai.api_server"]
-    command += [f"--{name}={value}" for name, value in options.items()] + ["--enforce-eager", "--enable-lora"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    command += ["--enforce-eager", "--enable-lora", "--enable-auto-tool-choice", "--tool-call-parser=hermes"]
     env = {"VLLM_CPU_KVCACHE_SPACE": "2", "HF_HUB_OFFLINE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
     url = f"http://127.0.0.1:{port}"
     with _started("vllm", command, env, log_dir, url) as log:

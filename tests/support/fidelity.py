@@ -32,6 +32,7 @@ class Case:
     refused: bool = False  # by the gateway, in words of its own
     passes: bool = False  # at the engine, although the gateway refuses it
     settled: bool = False  # the gateway waits for the whole answer, so that its stream has two chunks
+    status: int = 200  # that vLLM answers
     vllm: bool = False  # the embedded engine refuses it
     words: int = 0  # put before the last message
 

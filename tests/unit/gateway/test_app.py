@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.openapi import document
 from router.errors import BackendProtocolError, BackendTimeout, BackendUnavailable
 from tests.support.asgi import Exchange, application, get, post, request, until
 from tests.support.fakes import ENGINE, Line
@@ -224,3 +225,9 @@ async def test_a_refused_stream_at_low_effort_is_an_answer_not_an_error(tmp_path
     assert exchange.events[-1]["error"]["code"] == "not_verified"
     assert gateway.metric(ERROR.format("4xx", "true")) == 0 and gateway.metric(CANCELLED.format("true")) == 0
     assert len(gateway.log.records) == 1
+
+
+def test_every_route_is_in_the_openapi_description(tmp_path: Path) -> None:
+    routes = application(serving(tmp_path, "a story"))._app.routes  # type: ignore[attr-defined]
+    described = {(path, method.upper()) for path, methods in document()["paths"].items() for method in methods}
+    assert {(route.path, method) for route in routes for method in route.methods - {"HEAD"}} == described
