@@ -15,6 +15,7 @@ import openai
 import pytest
 
 from gateway.adapters.vllm import VllmBackend
+from router.canonical import tool_calls_key
 from router.records import GroupRecord
 from tests.support.engines import MODEL, VLLM_VERSION, RunningEngine
 from tests.support.gateway_process import GatewayProcess
@@ -102,3 +103,21 @@ def test_the_first_pass_cancels_its_companion_upstream(gateway: GatewayProcess, 
     assert (winner.selected, winner.finish_reason, winner.ineligible_reason) == (True, "stop", "sampling")
     assert (loser.censored, loser.finish_reason, loser.ineligible_reason) == (True, None, "censored")
     assert loser.completion_token_ids and loser.checks == ()
+
+
+def test_tool_calls_vote_by_value(gateway: GatewayProcess) -> None:
+    """A named tool, since the model calls none by itself; so close to temperature 0 all samples say the same."""
+    city = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    tool: Any = {"type": "function", "function": {"name": "weather", "parameters": city}}
+    named: Any = {"type": "function", "function": {"name": "weather"}}
+    completion = ask(
+        gateway, {"samples": {"min": 3, "max": 3}},
+        tools=[tool], tool_choice=named, temperature=0.01, seed=2, max_tokens=64,
+    )  # fmt: skip
+    said, [choice] = completion.model_extra["verification"], completion.choices
+    group = logged(gateway)
+    assert (said["route"], said["samples"], said["votes"], said["status"]) == ("vote", 3, 3, "consensus"), group.samples
+    [call] = choice.message.tool_calls
+    assert choice.message.content is None and call.function.name == "weather"
+    assert {sample.answer_key for sample in group.samples} == {tool_calls_key([call.model_dump()])}
+    assert {sample.ineligible_reason for sample in group.samples} <= {"sampling", "constrained"}
