@@ -59,6 +59,6 @@ bench: install-dev
 
 docs: install-dev
 	$(BIN)/python -m router.cli_docs > docs/cli.md
-	$(BIN)/python -m gateway.metrics > docs/metrics.md
+	$(BIN)/python -m gateway.telemetry.metrics > docs/metrics.md
 	$(BIN)/python -m router.settings_docs > docs/configuration.md
 	$(BIN)/python -m deploy.grafana.overview > deploy/grafana/dashboards/overview.json

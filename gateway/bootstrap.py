@@ -15,24 +15,24 @@ from gateway.adapters.redis_quota import RedisQuota
 from gateway.adapters.redis_store import RedisStore
 from gateway.adapters.segment_log import SegmentLog
 from gateway.adapters.vllm import VllmBackend
-from gateway.admission import Admission
-from gateway.breaker import Breaker, BreakerState
-from gateway.chat import ChatRoute
 from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
-from gateway.drain import Drain
-from gateway.gate import FairGate
-from gateway.idempotency import Idempotency
-from gateway.key_file import KeyDirectory, KeyFile
-from gateway.limiter import Limiter
-from gateway.metering import MeteredBackend
-from gateway.metrics import Metrics
-from gateway.passthrough import Passthrough
+from gateway.http.admission import Admission
+from gateway.http.chat import ChatRoute
+from gateway.http.drain import Drain
+from gateway.http.idempotency import Idempotency
+from gateway.http.passthrough import Passthrough
+from gateway.http.runtime import Runtime
 from gateway.policies import PolicyDirectory
-from gateway.quota import Limits, limits_of
-from gateway.runtime import Runtime
-from gateway.scorecard import Scorecard
+from gateway.resilience.breaker import Breaker, BreakerState
 from gateway.service import AnswerService
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.scorecard import Scorecard
+from gateway.tenants.gate import FairGate
+from gateway.tenants.key_file import KeyDirectory, KeyFile
+from gateway.tenants.limiter import Limiter
+from gateway.tenants.metering import MeteredBackend
+from gateway.tenants.quota import Limits, limits_of
 from gateway.watcher import Watcher
 from router.domain import Tokens
 from router.errors import ConfigError

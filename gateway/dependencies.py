@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from gateway.metrics import Metrics
 from gateway.policies import PolicyDirectory
-from gateway.scorecard import Scorecard
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.scorecard import Scorecard
 from router.domain import EngineInfo
 from router.ports import Backend, GroupLog, Store, Verifier
 from router.route import Router

@@ -14,16 +14,16 @@ from functools import partial
 from typing import Any
 
 from gateway.answer import Answer, Concluded, Prepared, Solved
+from gateway.cache.coalescer import Coalescer
+from gateway.cache.rechecks import Rechecks
+from gateway.cache.turns import Turns
+from gateway.cache.verified_answers import CacheKey, VerifiedAnswers, cached_answer
 from gateway.call import ChatCall
-from gateway.coalescer import Coalescer
 from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
 from gateway.group_record import group_record
-from gateway.rechecks import Rechecks
-from gateway.served import Served
-from gateway.stopwatch import Stopwatch
-from gateway.turns import Turns
-from gateway.verified_answers import CacheKey, VerifiedAnswers, cached_answer
+from gateway.telemetry.served import Served
+from gateway.telemetry.stopwatch import Stopwatch
 from router.decode import Decoded, Decoder, Task
 from router.domain import Tokens, Verification
 from router.enums import Effort, OnFailure, Purpose, Route, Status, Stopped

@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from gateway.dependencies import UNPROBED, Dependencies
-from gateway.key_file import KeyDirectory
-from gateway.limiter import Limiter
+from gateway.tenants.key_file import KeyDirectory
+from gateway.tenants.limiter import Limiter
 from router.errors import BackendError, BackendUnavailable, ConfigError, RegistryError
 
 INTERVAL_S = 1.0  # a promotion reaches serving within two of these

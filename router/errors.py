@@ -31,7 +31,7 @@
   x RegistryError                   a policy that does not exist, or exists already
   x TrainingError                   a training run or an evaluation cannot go on
 
-A new error is added here and, if it can reach a client, in `gateway.http_errors`; a test walks this tree.
+A new error is added here and, if it can reach a client, in `gateway.http.http_errors`; a test walks this tree.
 """
 
 from __future__ import annotations

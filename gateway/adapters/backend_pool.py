@@ -13,8 +13,8 @@ from typing import Any, Protocol, TypeVar
 
 from gateway.adapters.replica import Engine, Replica
 from gateway.adapters.replica_care import Roster
-from gateway.affinity import preferred, prefix_keys
-from gateway.replica_state import ReplicaState
+from gateway.resilience.affinity import preferred, prefix_keys
+from gateway.resilience.replica_state import ReplicaState
 from router.domain import EngineInfo
 from router.errors import BackendError, BackendRejected, BackendUnavailable
 from router.ports import Draw

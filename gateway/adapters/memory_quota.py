@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from gateway.quota import DAY_US, Amount, Decision, Denial, Lease, Limits, decision, gcra
+from gateway.tenants.quota import DAY_US, Amount, Decision, Denial, Lease, Limits, decision, gcra
 
 _CONCURRENCY_RETRY_US = 1_000_000
 
@@ -23,7 +23,7 @@ class _Account:
 
 
 class MemoryQuota:
-    """`gateway.quota.QuotaStore` in this process. `clock` tells Unix time in seconds."""
+    """`gateway.tenants.quota.QuotaStore` in this process. `clock` tells Unix time in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from gateway.adapters.redis_store import RedisStore
-from gateway.quota import Amount, Decision, Denial, Lease, Limits, decision
+from gateway.tenants.quota import Amount, Decision, Denial, Lease, Limits, decision
 from router.errors import CacheUnavailable, QuotaUnavailable
 
 NAMESPACE = "tt:q1:"
@@ -65,7 +65,7 @@ return 1
 
 
 class RedisQuota:
-    """`gateway.quota.QuotaStore` on the gateway's Redis connections."""
+    """`gateway.tenants.quota.QuotaStore` on the gateway's Redis connections."""
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store

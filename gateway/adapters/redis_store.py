@@ -10,7 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from gateway.breaker import Breaker
+from gateway.resilience.breaker import Breaker
 from router.errors import CacheUnavailable, ConfigError
 
 # Compare and set; an empty new value deletes. Redis runs a script as one step.

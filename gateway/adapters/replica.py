@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from gateway.breaker import Breaker, BreakerState
-from gateway.replica_state import ReplicaState
+from gateway.resilience.breaker import Breaker, BreakerState
+from gateway.resilience.replica_state import ReplicaState
 from router.domain import EngineInfo
 from router.errors import BackendError, BackendRejected
 from router.ports import Backend

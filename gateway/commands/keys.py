@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from router.errors import ConfigError
 
 if TYPE_CHECKING:
-    from gateway.key_file import KeyFile
-    from gateway.keys import StoredKey
+    from gateway.tenants.key_file import KeyFile
+    from gateway.tenants.keys import StoredKey
 
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -57,7 +57,7 @@ def register(subparsers: Subparsers) -> None:
 
 def create(args: argparse.Namespace) -> int:
     """Make a key and print it. Raises `ConfigError`."""
-    from gateway.keys import TENANT_NAME, Role  # noqa: PLC0415  # quick `--help`
+    from gateway.tenants.keys import TENANT_NAME, Role  # noqa: PLC0415  # quick `--help`
 
     file = _file(args)
     if args.replaces is not None:
@@ -111,7 +111,7 @@ def duration(text: str) -> float:
 
 
 def _file(args: argparse.Namespace) -> KeyFile:
-    from gateway.key_file import KeyFile  # noqa: PLC0415  # quick `--help`
+    from gateway.tenants.key_file import KeyFile  # noqa: PLC0415  # quick `--help`
     from router.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings(args.config)

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 def _check(settings: Settings) -> None:
     """Find what cannot work before any socket is bound. Raises `ConfigError`."""
     from gateway.bootstrap import check_settings  # noqa: PLC0415 - keeps `--help` quick
-    from gateway.key_file import KeyFile  # noqa: PLC0415
+    from gateway.tenants.key_file import KeyFile  # noqa: PLC0415
 
     check_settings(settings)
     keyed = bool(KeyFile(settings.state.dir, settings.keys.pepper).ring())
@@ -107,9 +107,9 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
 
 async def _serve_until_stopped(settings: Settings, listener: socket.socket) -> int:
     """Open the runtime, serve, close it. Raises `ThinkTwiceError` when a part of it cannot start."""
-    from gateway.app import create_app  # noqa: PLC0415
     from gateway.bootstrap import open_runtime  # noqa: PLC0415
-    from gateway.server import DrainingServer  # noqa: PLC0415
+    from gateway.http.app import create_app  # noqa: PLC0415
+    from gateway.http.server import DrainingServer  # noqa: PLC0415
 
     _stop_by_cancelling()
     try:

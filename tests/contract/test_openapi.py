@@ -14,9 +14,9 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 
 from gateway.call import RetryKey
-from gateway.openapi import document
-from gateway.passthrough import ROUTES
-from gateway.wire import PROFILE_HEADER
+from gateway.http.openapi import document
+from gateway.http.passthrough import ROUTES
+from gateway.http.wire import PROFILE_HEADER
 from tests.support.gateway_process import GatewayProcess, get
 from tests.support.mock_engine import MODEL, MockEngine, Script
 

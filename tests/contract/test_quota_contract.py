@@ -12,7 +12,7 @@ import pytest
 from gateway.adapters.memory_quota import MemoryQuota
 from gateway.adapters.redis_quota import NAMESPACE, RedisQuota
 from gateway.adapters.redis_store import RedisStore
-from gateway.quota import DAY_US, NANOS, Amount, Denial, Lease, Limits, QuotaStore
+from gateway.tenants.quota import DAY_US, NANOS, Amount, Denial, Lease, Limits, QuotaStore
 from router.errors import QuotaUnavailable
 from tests.support.redis_server import RedisServer
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.adapters.memory_store import MemoryStore
 from gateway.adapters.redis_store import RedisStore
-from gateway.turns import Turns
+from gateway.cache.turns import Turns
 from router.ports import Store
 from tests.support.redis_server import RedisServer
 

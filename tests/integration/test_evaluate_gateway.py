@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.key_file import KeyFile
-from gateway.keys import Role
+from gateway.tenants.key_file import KeyFile
+from gateway.tenants.keys import Role
 from router.enums import Purpose
 from router.errors import TrainingError
 from router.registry import PolicyRegistry

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from gateway.adapters.redis_store import RedisStore
-from gateway.breaker import Breaker, BreakerState
+from gateway.resilience.breaker import Breaker, BreakerState
 from router.errors import CacheUnavailable, ConfigError
 from tests.support.redis_server import RedisServer
 

@@ -13,9 +13,9 @@ import aiohttp
 import openai
 import pytest
 
-from gateway.key_file import KeyFile
-from gateway.keys import Role
-from gateway.metering import sample_bound
+from gateway.tenants.key_file import KeyFile
+from gateway.tenants.keys import Role
+from gateway.tenants.metering import sample_bound
 from router.domain import EngineInfo, Prompt, Sampling
 from tests.support.gateway_process import GatewayProcess
 from tests.support.mock_engine import MockEngine, Script

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.adapters.memory_quota import MemoryQuota
-from gateway.quota import DAY_US, Amount, Denial, Lease, Limits, gcra
+from gateway.tenants.quota import DAY_US, Amount, Denial, Lease, Limits, gcra
 
 GAPS = st.lists(st.integers(0, 5_000), min_size=1, max_size=80)
 

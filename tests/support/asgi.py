@@ -13,18 +13,18 @@ from starlette.types import ASGIApp, Message
 
 from gateway.adapters.memory_quota import MemoryQuota
 from gateway.adapters.vllm import VllmBackend
-from gateway.admission import Admission
-from gateway.app import create_app
 from gateway.bootstrap import tenant_limits
-from gateway.chat import ChatRoute
-from gateway.gate import FairGate
-from gateway.idempotency import Idempotency
-from gateway.key_file import KeyDirectory, KeyFile
-from gateway.limiter import Limiter
-from gateway.passthrough import Passthrough
-from gateway.quota import QuotaStore
-from gateway.request_scope import RequestScope
-from gateway.runtime import Runtime
+from gateway.http.admission import Admission
+from gateway.http.app import create_app
+from gateway.http.chat import ChatRoute
+from gateway.http.idempotency import Idempotency
+from gateway.http.passthrough import Passthrough
+from gateway.http.request_scope import RequestScope
+from gateway.http.runtime import Runtime
+from gateway.tenants.gate import FairGate
+from gateway.tenants.key_file import KeyDirectory, KeyFile
+from gateway.tenants.limiter import Limiter
+from gateway.tenants.quota import QuotaStore
 from gateway.watcher import Watcher
 from router.settings import Settings
 from tests.support.serving import Serving

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway.replica_state import ReplicaState
+from gateway.resilience.replica_state import ReplicaState
 from router.domain import EngineInfo
 from router.errors import BackendError
 from router.ports import Draw

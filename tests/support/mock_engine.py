@@ -260,7 +260,7 @@ class _Call:
     def _entry(self, char: str) -> dict[str, Any]:
         """Processed log-probabilities: those of the logits divided by the temperature."""
         temperature = self.body.get("temperature") or 1.0
-        scaled = [logit / temperature for logit in _LOGITS]
+        scaled = [logit / max(temperature, 1e-2) for logit in _LOGITS]  # as vLLM, which takes no smaller one
         norm = math.log(sum(map(math.exp, scaled)))
         ranked = [
             {"token": token, "logprob": z - norm, "bytes": None} for token, z in zip((char, "~"), scaled, strict=True)

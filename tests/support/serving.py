@@ -12,11 +12,11 @@ from gateway.adapters.memory_store import MemoryStore
 from gateway.call import ChatCall, Tenant
 from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
-from gateway.metering import MeteredBackend
-from gateway.metrics import Metrics
 from gateway.policies import PolicyDirectory
-from gateway.scorecard import Scorecard
 from gateway.service import AnswerService
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.scorecard import Scorecard
+from gateway.tenants.metering import MeteredBackend
 from router.domain import CheckSpec, VerificationSpec
 from router.enums import Effort
 from router.registry import PolicyRegistry

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from gateway.families import Families
-from gateway.metric_families import CHECK_TYPES, Answers, Identity, Spending, Stores, Traffic
+from gateway.telemetry.families import Families
+from gateway.telemetry.metric_families import CHECK_TYPES, Answers, Identity, Spending, Stores, Traffic
 from router.enums import Purpose
 from tests.support.compose import DEPLOY, ROOT, service
 from tests.support.dashboards import FOLDER, PanelQuery, dashboards, grouping_labels, queries, selectors

@@ -1,7 +1,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gateway.affinity import LOAD_SLACK, preferred, prefix_keys
+from gateway.resilience.affinity import LOAD_SLACK, preferred, prefix_keys
 from router.domain import Prompt, Sampling
 from router.ports import Draw
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.openapi import document
+from gateway.http.openapi import document
 from router.errors import BackendProtocolError, BackendTimeout, BackendUnavailable
 from tests.support.asgi import Exchange, application, get, post, request, until
 from tests.support.fakes import ENGINE, Line

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from starlette.routing import Route
 
-from gateway.key_file import KeyFile
-from gateway.keys import Role
-from gateway.request_scope import RequestScope
+from gateway.http.request_scope import RequestScope
+from gateway.tenants.key_file import KeyFile
+from gateway.tenants.keys import Role
 from tests.support.asgi import Exchange, application, get, post
 from tests.support.serving import OPEN, serving
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.adapters.backend_pool import BackendPool
-from gateway.replica_state import ReplicaState
+from gateway.resilience.replica_state import ReplicaState
 from router.domain import Prompt, Sampling
 from router.errors import (
     BackendError,

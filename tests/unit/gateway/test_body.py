@@ -7,7 +7,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from gateway.body import ClientGone, read_body, until_disconnect
+from gateway.http.body import ClientGone, read_body, until_disconnect
 from router.errors import PayloadTooLarge
 
 GONE: Message = {"type": "http.disconnect"}

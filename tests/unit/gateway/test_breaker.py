@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.breaker import Breaker, BreakerState
+from gateway.resilience.breaker import Breaker, BreakerState
 
 
 class Clock:

@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.client_timeout import client_timeout_s
+from gateway.http.client_timeout import client_timeout_s
 from router.errors import InvalidRequest
 
 

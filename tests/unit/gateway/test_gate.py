@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.gate import FairGate
+from gateway.tenants.gate import FairGate
 from router.errors import Overloaded
 
 

@@ -2,7 +2,7 @@ import inspect
 
 import pytest
 
-from gateway import http_errors
+from gateway.http import http_errors
 from router import errors
 from router.errors import BackendRejected, ModelNotFound, ThinkTwiceError, VerifierUnavailable
 

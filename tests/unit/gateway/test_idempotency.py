@@ -8,7 +8,7 @@ import pytest
 from starlette.types import ASGIApp
 
 from gateway.adapters.memory_store import MemoryStore
-from gateway.idempotency import MAX_REPLY_BYTES, NAMESPACE
+from gateway.http.idempotency import MAX_REPLY_BYTES, NAMESPACE
 from router.errors import BackendUnavailable, CacheUnavailable
 from tests.support.asgi import Exchange, application, post, request, until
 from tests.support.fakes import Line

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.key_file import KEY_FILE, PEPPER_FILE, KeyDirectory, KeyFile
-from gateway.keys import LOCAL, Caller, KeyRing, KeyState, Role, StoredKey, new_key
+from gateway.tenants.key_file import KEY_FILE, PEPPER_FILE, KeyDirectory, KeyFile
+from gateway.tenants.keys import LOCAL, Caller, KeyRing, KeyState, Role, StoredKey, new_key
 from router.errors import ConfigError, Forbidden, InvalidKey
 
 PEPPER = b"p" * 32

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.commands import keys
-from gateway.key_file import KeyFile
-from gateway.keys import Caller, Role
+from gateway.tenants.key_file import KeyFile
+from gateway.tenants.keys import Caller, Role
 from router.errors import ConfigError
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.adapters.memory_quota import MemoryQuota
 from gateway.adapters.vllm import VllmBackend
-from gateway.quota import NANOS, Amount, Decision, Lease, Limits
+from gateway.tenants.quota import NANOS, Amount, Decision, Lease, Limits
 from router.domain import CheckResult, CheckSpec
 from router.enums import Outcome
 from router.errors import BackendTimeout, BackendUnavailable, QuotaUnavailable

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from gateway.bootstrap import check_settings
-from gateway.limiter import _span
-from gateway.quota import NANOS, Limits, limits_of
+from gateway.tenants.limiter import _span
+from gateway.tenants.quota import NANOS, Limits, limits_of
 from router.errors import ConfigError
 from router.settings import Settings, TenantSection
 

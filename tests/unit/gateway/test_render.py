@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from gateway import render
 from gateway.answer import Answer
 from gateway.call import ChatCall
+from gateway.http import render
 from router.domain import Sampling
 from router.enums import Effort, OnFailure, Status
 from router.settings import PriceSection

@@ -4,8 +4,8 @@ import re
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.drain import Drain
-from gateway.request_scope import RequestScope
+from gateway.http.drain import Drain
+from gateway.http.request_scope import RequestScope
 from tests.support.asgi import Exchange, request
 
 

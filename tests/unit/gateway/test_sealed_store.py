@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from gateway.adapters.memory_store import MemoryStore
-from gateway.sealed_store import SealedStore
+from gateway.cache.sealed_store import SealedStore
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from gateway.single_flight import Shared, SingleFlight
+from gateway.cache.single_flight import Shared, SingleFlight
 
 
 class Work:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gateway import sse
 from gateway.answer import Answer
 from gateway.call import ChatCall
+from gateway.http import sse
 from router.enums import Effort, OnFailure
 from router.errors import BackendUnavailable, ThinkTwiceError
 from tests.support.asgi import Exchange, request

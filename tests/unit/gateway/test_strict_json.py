@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import strict_json
+from gateway.http import strict_json
 from router.errors import InvalidRequest
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from gateway.call import ChatCall, Tenant
-from gateway.wire import parse_chat
+from gateway.http.wire import parse_chat
 from router.domain import Sampling
 from router.enums import Effort, OnFailure, Purpose
 from router.errors import InvalidRequest, UnknownProfile

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.served import Served
+from gateway.telemetry.served import Served
 from router.domain import CheckResult, Tokens, Verification
 from router.enums import CheckClass, Outcome, Reason, Route, Status, Stopped
 from router.records import CheckRecord, GroupRecord, SampleRecord

@@ -1,6 +1,6 @@
 """Closed label sets name what the router can produce."""
 
-from gateway.metric_families import CHECK_TYPES
+from gateway.telemetry.metric_families import CHECK_TYPES
 from router.verify.registry import CHECK_TYPES as REGISTERED
 
 

@@ -8,9 +8,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.families import MAX_BUCKETS, Families
-from gateway.metrics import CacheResult, Metrics, markdown
-from gateway.served import Served
+from gateway.telemetry.families import MAX_BUCKETS, Families
+from gateway.telemetry.metrics import CacheResult, Metrics, markdown
+from gateway.telemetry.served import Served
 from router.domain import EngineInfo, Tokens
 from router.enums import Purpose, Reason, Route, Status
 from router.records import GroupRecord
@@ -217,7 +217,7 @@ class TestExposition:
 
 class TestReference:
     def test_the_committed_page_is_the_generated_one(self) -> None:
-        assert _PAGE.read_text() == markdown() + "\n", "run: python -m gateway.metrics > docs/metrics.md"
+        assert _PAGE.read_text() == markdown() + "\n", "run: python -m gateway.telemetry.metrics > docs/metrics.md"
 
     def test_every_metric_is_on_the_page_and_every_name_on_it_exists(self) -> None:
         listed = set(re.findall(r"^\| `(thinktwice_\w+)` \|", _PAGE.read_text(), flags=re.MULTILINE))

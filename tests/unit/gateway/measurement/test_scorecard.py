@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.savings import Savings
-from gateway.scorecard import Scorecard
-from gateway.served import Served
+from gateway.telemetry.savings import Savings
+from gateway.telemetry.scorecard import Scorecard
+from gateway.telemetry.served import Served
 from router.domain import Tokens
 from router.enums import Outcome, Route, Status
 from router.records import GroupRecord

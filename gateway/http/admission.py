@@ -11,12 +11,12 @@ from math import ceil
 from starlette.requests import Request
 
 from gateway.answer import Answer
-from gateway.body import until_disconnect
 from gateway.cost import cost_usd
-from gateway.gate import FairGate
-from gateway.limiter import UNLIMITED, Limiter
-from gateway.metering import Meter, start_meter, times
-from gateway.quota import NANOS, Amount
+from gateway.http.body import until_disconnect
+from gateway.tenants.gate import FairGate
+from gateway.tenants.limiter import UNLIMITED, Limiter
+from gateway.tenants.metering import Meter, start_meter, times
+from gateway.tenants.quota import NANOS, Amount
 from router.domain import Tokens
 from router.errors import Overloaded, QuotaUnavailable
 from router.settings import PriceSection

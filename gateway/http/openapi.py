@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from gateway.call import RetryKey
-from gateway.http_errors import SHAPES
-from gateway.passthrough import ROUTES
-from gateway.wire import PROFILE_HEADER, PURPOSE_HEADER, ChatFields
+from gateway.http.http_errors import SHAPES
+from gateway.http.passthrough import ROUTES
+from gateway.http.wire import PROFILE_HEADER, PURPOSE_HEADER, ChatFields
 from router.enums import OnFailure, Purpose, Reason, Route, Status, Stopped
 from router.verify.registry import CHECK_TYPES
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from gateway import strict_json
 from gateway.call import ChatCall, RetryKey, Tenant
-from gateway.client_timeout import client_timeout_s
+from gateway.http import strict_json
+from gateway.http.client_timeout import client_timeout_s
 from router.domain import Prompt, Sampling
 from router.enums import Effort, Purpose
 from router.errors import InvalidRequest

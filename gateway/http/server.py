@@ -8,7 +8,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
-from gateway.drain import Drain
+from gateway.http.drain import Drain
 
 _CUT_S = 1  # for the last bytes of what ended, before what is left is cut off
 

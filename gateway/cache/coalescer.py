@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 from gateway.answer import Solved
-from gateway.metrics import Leader, Metrics
-from gateway.single_flight import Shared, SingleFlight
-from gateway.stopwatch import Stopwatch
-from gateway.turns import Turns
-from gateway.verified_answers import CacheKey, VerifiedAnswers
+from gateway.cache.single_flight import Shared, SingleFlight
+from gateway.cache.turns import Turns
+from gateway.cache.verified_answers import CacheKey, VerifiedAnswers
+from gateway.telemetry.metrics import Leader, Metrics
+from gateway.telemetry.stopwatch import Stopwatch
 from router.records import CachedAnswer
 
 Work = Callable[[], Coroutine[Any, Any, Solved]]

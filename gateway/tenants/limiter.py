@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
 
-from gateway.quota import Amount, Decision, Denial, Lease, Limits, QuotaStore
+from gateway.tenants.quota import Amount, Decision, Denial, Lease, Limits, QuotaStore
 from router.errors import BudgetExceeded, NotAdmitted, QuotaUnavailable, RateLimited
 
 _MAX_UNSETTLED = 10_000

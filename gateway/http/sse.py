@@ -11,9 +11,9 @@ import msgspec
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from gateway import render
 from gateway.answer import Answer, Prepared
-from gateway.http_errors import error_body
+from gateway.http import render
+from gateway.http.http_errors import error_body
 from gateway.service import AnswerService
 from router.errors import ThinkTwiceError
 

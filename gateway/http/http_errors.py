@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.render import verification_json
+from gateway.http.render import verification_json
 from router.errors import (
     BackendError,
     BackendProtocolError,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gateway.chat import ChatRoute
 from gateway.dependencies import Dependencies
-from gateway.drain import Drain
-from gateway.key_file import KeyDirectory
-from gateway.passthrough import Passthrough
+from gateway.http.chat import ChatRoute
+from gateway.http.drain import Drain
+from gateway.http.passthrough import Passthrough
+from gateway.tenants.key_file import KeyDirectory
 from gateway.watcher import Watcher
 
 

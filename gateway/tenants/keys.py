@@ -1,4 +1,4 @@
-"""API keys: what one looks like, what is kept of it, and whom it stands for. Pure; the file is `gateway.key_file`.
+"""API keys: what one looks like, what is kept of it, and whom it stands for. Pure; `key_file` keeps them.
 
 A key is `tt_<id>_<secret>`. Of the secret only HMAC-SHA256(pepper, secret) is kept; tenant, role and profiles stand
 beside it, so that nothing a caller sends can widen them.

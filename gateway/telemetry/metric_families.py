@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from gateway.breaker import BreakerState
-from gateway.families import OTHER, Families
-from gateway.replica_state import ReplicaState
+from gateway.resilience.breaker import BreakerState
+from gateway.resilience.replica_state import ReplicaState
+from gateway.telemetry.families import OTHER, Families
 from router.domain import MAX_SAMPLES
 from router.enums import Outcome, Purpose, Reason, Route, Status, Stopped
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from gateway.savings import CostOf, Savings
-from gateway.served import Served
+from gateway.telemetry.savings import CostOf, Savings
+from gateway.telemetry.served import Served
 from router.domain import MAX_SAMPLES, Verification
 from router.enums import CheckClass, Outcome, Route, Status
 from router.records import CheckRecord

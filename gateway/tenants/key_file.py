@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from gateway.keys import Caller, KeyRing, KeyState, Role, StoredKey, new_key
+from gateway.tenants.keys import Caller, KeyRing, KeyState, Role, StoredKey, new_key
 from router.errors import ConfigError
 from router.fs import locked, write_durably
 

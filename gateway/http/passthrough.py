@@ -12,15 +12,15 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import strict_json
-from gateway.admission import Admission, Asking
-from gateway.body import ClientGone, read_body, until_disconnect
-from gateway.client_timeout import client_timeout_s
 from gateway.cost import price_of
 from gateway.dependencies import Dependencies
-from gateway.http_errors import error_body
-from gateway.metering import completion_bound, prompt_bound
-from gateway.sse import DONE, EventResponse, event
+from gateway.http import strict_json
+from gateway.http.admission import Admission, Asking
+from gateway.http.body import ClientGone, read_body, until_disconnect
+from gateway.http.client_timeout import client_timeout_s
+from gateway.http.http_errors import error_body
+from gateway.http.sse import DONE, EventResponse, event
+from gateway.tenants.metering import completion_bound, prompt_bound
 from router.domain import EngineInfo, Tokens
 from router.errors import InvalidRequest, ThinkTwiceError
 from router.settings import Settings

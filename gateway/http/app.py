@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.http_errors import error_body, error_code, error_headers, plain_error, status_of
-from gateway.keys import Role
-from gateway.openapi import document
-from gateway.passthrough import ROUTES
-from gateway.request_scope import RequestScope
-from gateway.runtime import Runtime
+from gateway.http.http_errors import error_body, error_code, error_headers, plain_error, status_of
+from gateway.http.openapi import document
+from gateway.http.passthrough import ROUTES
+from gateway.http.request_scope import RequestScope
+from gateway.http.runtime import Runtime
+from gateway.tenants.keys import Role
 from router.errors import NotAdmitted, ThinkTwiceError
 
 Endpoint = Callable[[Request], Awaitable[Response]]

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from gateway.answer import Answer, Concluded, Prepared
+from gateway.cache.sealed_store import SealedStore
 from gateway.group_record import check_record
-from gateway.metrics import CacheResult, Metrics
-from gateway.scorecard import Scorecard
-from gateway.sealed_store import SealedStore
+from gateway.telemetry.metrics import CacheResult, Metrics
+from gateway.telemetry.scorecard import Scorecard
 from router.cache_key import cache_key
 from router.domain import CheckResult, Tokens, Verification
 from router.enums import CheckClass, Route, Status

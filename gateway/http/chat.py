@@ -12,19 +12,19 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import render, sse
-from gateway.admission import Admission, Admitted, Asking
 from gateway.answer import Answer, Prepared
-from gateway.body import ClientGone, read_body, until_disconnect
 from gateway.call import ChatCall, Tenant
 from gateway.cost import price_of
 from gateway.dependencies import Dependencies
-from gateway.http_errors import error_body, error_headers, status_of
-from gateway.idempotency import Idempotency, Reply
-from gateway.keys import LOCAL, Caller
-from gateway.metering import sample_bound
+from gateway.http import render, sse
+from gateway.http.admission import Admission, Admitted, Asking
+from gateway.http.body import ClientGone, read_body, until_disconnect
+from gateway.http.http_errors import error_body, error_headers, status_of
+from gateway.http.idempotency import Idempotency, Reply
+from gateway.http.wire import PURPOSE_HEADER, parse_chat
 from gateway.service import AnswerService
-from gateway.wire import PURPOSE_HEADER, parse_chat
+from gateway.tenants.keys import LOCAL, Caller
+from gateway.tenants.metering import sample_bound
 from router.enums import Purpose
 from router.errors import LogUnavailable, NotAnswered, ThinkTwiceError
 from router.settings import Settings

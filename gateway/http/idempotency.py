@@ -14,10 +14,10 @@ from hashlib import blake2b
 
 import msgspec
 
+from gateway.cache.sealed_store import SealedStore
 from gateway.call import RetryKey
 from gateway.dependencies import Dependencies
-from gateway.metrics import IdempotencyResult, Metrics
-from gateway.sealed_store import SealedStore
+from gateway.telemetry.metrics import IdempotencyResult, Metrics
 from router.errors import CacheUnavailable, IdempotencyKeyInUse, IdempotencyKeyReused
 from router.ports import Store
 

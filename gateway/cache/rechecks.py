@@ -8,8 +8,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gateway.metrics import Metrics, Recheck
-from gateway.verified_answers import CacheKey, VerifiedAnswers
+from gateway.cache.verified_answers import CacheKey, VerifiedAnswers
+from gateway.telemetry.metrics import Metrics, Recheck
 from router.domain import CheckSpec, content_text
 from router.enums import Outcome
 from router.errors import VerifierUnavailable

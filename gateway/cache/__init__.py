@@ -1,0 +1,1 @@
+"""Verified answers kept and found again, each computed once."""
