@@ -53,7 +53,7 @@ async def test_a_stop_under_load_loses_no_group(tmp_path: Path, workers: int) ->
                     assert (response.status, error["error"]["code"]) == (503, "stopping")
                     assert int(response.headers["Retry-After"]) > 0
                     refused += 1
-            except aiohttp.ClientConnectorError:
+            except aiohttp.ClientOSError:  # also a kept connection, closed before the request was written on it
                 refused += 1
             return
         raise AssertionError("the gateway was not stopped")
