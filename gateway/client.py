@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,8 @@ from router.errors import ConfigError, ThinkTwiceError
 API_KEY_VARIABLE = "THINKTWICE_API_KEY"
 DEFAULT_MODEL = "champion"
 TIMEOUT_S = 600.0
+# Headers of a request that is never cached, and kept out of training and scorecard.
+EVALUATION: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store", "X-Thinktwice-Purpose": "eval"})
 
 
 @dataclass(frozen=True, slots=True)

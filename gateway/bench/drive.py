@@ -6,18 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import openai
 
 from gateway.bench.rows import Row
-from gateway.client import Reply, error_code, reply_of
+from gateway.client import EVALUATION, Reply, error_code, reply_of
 from router.enums import Status
 from router.errors import ThinkTwiceError
-
-# Never cached, kept out of training and scorecard.
-EVALUATION: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store", "X-Thinktwice-Purpose": "eval"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,14 +104,14 @@ def _registry(args: argparse.Namespace) -> tuple[PolicyRegistry, str | None]:
 
 def _try(name: str, url: str) -> None:
     """Ask a gateway for one token of the policy. Raises `ThinkTwiceError` when it cannot answer with it."""
-    from gateway.client import connect, one_line_errors  # noqa: PLC0415  # the SDK takes over a second to import
+    from gateway.client import EVALUATION, connect, one_line_errors  # noqa: PLC0415  # the SDK takes over a second to import
 
     with one_line_errors(url):
         connect(url).chat.completions.create(
             model=name,
             messages=[{"role": "user", "content": "Hello"}],
             max_tokens=1,
-            extra_headers={"X-Thinktwice-Purpose": "eval", "Cache-Control": "no-store"},
+            extra_headers=dict(EVALUATION),
             reasoning_effort="low",
         )
 

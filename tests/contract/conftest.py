@@ -1,16 +1,20 @@
-"""The backend contract's engine: each one in turn, and the same weights beside it to hold its numbers against."""
+"""What contract suites share: each engine in turn, the same weights beside it, and each answer store."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import pytest
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
+from gateway.adapters.memory_store import MemoryStore
+from gateway.adapters.redis_store import RedisStore
 from gateway.adapters.vllm import VllmBackend
+from router.ports import Store
 from tests.support.engines import EngineKind, RunningEngine
+from tests.support.redis_server import RedisServer
 
 Logprobs: TypeAlias = Callable[..., torch.Tensor]
 
@@ -51,3 +55,24 @@ def forward_logprobs() -> Logprobs:
         return (logits / temperature).log_softmax(-1).gather(1, torch.tensor([completion]).T).squeeze(1)
 
     return logprobs
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    server = RedisServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    made: MemoryStore | RedisStore
+    if request.param == "memory":
+        made = MemoryStore(entries=1000)
+    else:
+        server: RedisServer = request.getfixturevalue("server")
+        server.command("FLUSHALL")
+        made = RedisStore(server.url, timeout_s=2.0)
+    yield made
+    await made.close()

@@ -3,35 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from gateway.adapters.memory_store import MemoryStore
-from gateway.adapters.redis_store import RedisStore
 from router.ports import Store
-from tests.support.redis_server import RedisServer
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(params=["memory", "redis"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    made: MemoryStore | RedisStore
-    if request.param == "memory":
-        made = MemoryStore(entries=1000)
-    else:
-        server: RedisServer = request.getfixturevalue("server")
-        server.command("FLUSHALL")
-        made = RedisStore(server.url, timeout_s=2.0)
-    yield made
-    await made.close()
 
 
 async def test_it_is_alive(store: Store) -> None:

@@ -4,38 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
 
-import pytest
-
-from gateway.adapters.memory_store import MemoryStore
-from gateway.adapters.redis_store import RedisStore
 from gateway.cache.turns import Turns
 from router.ports import Store
-from tests.support.redis_server import RedisServer
 
 LEASE_S = 0.5
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(params=["memory", "redis"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    made: MemoryStore | RedisStore
-    if request.param == "memory":
-        made = MemoryStore(entries=1000)
-    else:
-        server: RedisServer = request.getfixturevalue("server")
-        server.command("FLUSHALL")
-        made = RedisStore(server.url, timeout_s=2.0)
-    yield made
-    await made.close()
 
 
 async def nothing() -> bytes | None:
