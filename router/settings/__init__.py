@@ -1,0 +1,27 @@
+"""The configuration: one `thinktwice.toml`, every value overridable by `THINKTWICE_SECTION__KEY`, unknown keys refused.
+
+Both processes read the same file, so its schema lives here. Nothing else reads the environment.
+"""
+
+from router.settings.answering import ProfileSection, SampleBounds
+from router.settings.file import ENV_PREFIX, Settings, load_settings
+from router.settings.section import Section
+from router.settings.serving import BackendSection, LogSection, RedisSection, ServerSection
+from router.settings.tenancy import PriceSection, TenantSection
+from router.settings.training import TrainingSection
+
+__all__ = [
+    "ENV_PREFIX",
+    "BackendSection",
+    "LogSection",
+    "PriceSection",
+    "ProfileSection",
+    "RedisSection",
+    "SampleBounds",
+    "Section",
+    "ServerSection",
+    "Settings",
+    "TenantSection",
+    "TrainingSection",
+    "load_settings",
+]

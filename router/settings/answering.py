@@ -1,0 +1,51 @@
+"""Sections of what an answer gets: routing, checks, profiles, the held-out split."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from router.domain import MAX_SAMPLES
+from router.enums import OnFailure
+from router.settings.section import Section
+
+
+class RouterSection(Section):
+    """How much compute a prompt gets."""
+
+    audit_share: float = Field(0.02, ge=0, le=1, description="Share of traffic given a full group.")
+    difficulty_threshold: float = Field(0.5, ge=0, le=1, description="Difficulty from which a prompt is voted.")
+    quorum: float = Field(0.9, gt=0.5, lt=1, description="Confidence at which a vote without an oracle is settled.")
+    max_samples: int = Field(MAX_SAMPLES, ge=1, le=MAX_SAMPLES, description="Largest group drawn.")
+
+
+class HeldoutSection(Section):
+    """Prompts kept out of training."""
+
+    share: float = Field(0.05, ge=0, lt=1, description="Share of prompts, by salted hash, that are never trained on.")
+
+
+class VerifySection(Section):
+    """The verification workers."""
+
+    workers: int = Field(2, ge=1, le=64, description="Worker processes that run checks.")
+    timeout_s: float = Field(3.0, gt=0, le=10, description="Default deadline of one check, in seconds.")
+    queue: int = Field(64, ge=1, description="Candidates that may wait for a worker before requests are refused.")
+
+
+class SampleBounds(Section):
+    """Bounds of a group."""
+
+    min: int = Field(1, ge=1, le=MAX_SAMPLES)
+    max: int = Field(MAX_SAMPLES, ge=1, le=MAX_SAMPLES)
+
+
+class ProfileSection(Section):
+    """A named, versioned bundle of checks that a request selects by name."""
+
+    version: int = Field(1, ge=1, description="Version; clients may pin it as `name@version`.")
+    checks: tuple[dict[str, Any], ...] = Field((), description="Checks, as in the request's `verification.checks`.")
+    samples: SampleBounds | None = Field(None, description="Bounds of the group.")
+    on_failure: OnFailure | None = Field(None, description="What happens to an answer that did not verify.")
+    review: Literal["never", "unverified", "always"] = Field("never", description="Which answers a person reviews.")

@@ -1,0 +1,85 @@
+"""Sections of the serving process: its server, engines, cache, group log and state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from router.engine_urls import engine_urls
+from router.settings.section import Section
+
+
+class ServerSection(Section):
+    """The HTTP server."""
+
+    host: str = Field("127.0.0.1", description="Address to bind. Without API keys only a loopback address is allowed.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    workers: int = Field(1, ge=1, le=64, description="Serving processes, one per core.")
+    max_body_bytes: int = Field(1024 * 1024, ge=1024, description="Largest request body accepted, in bytes.")
+    deadline_s: float = Field(300.0, gt=0, description="Longest time one request may take, in seconds.")
+    drain_s: float = Field(10.0, ge=0, description="Longest wait for running requests at a stop, in seconds.")
+    shed_inflight: int = Field(512, ge=1, description="Samples in flight in a process above which votes get smaller.")
+    max_inflight: int = Field(512, ge=1, description="Requests served at a time by one process; others wait, fairly.")
+    max_queued: int = Field(1024, ge=0, description="Requests that may wait before others are refused.")
+    keepalive_s: float = Field(10.0, gt=0, description="Interval of SSE comments while a streamed answer is checked.")
+
+
+class BackendSection(Section):
+    """The engines that generate: one, or several that serve the same model."""
+
+    url: str = Field(
+        "http://127.0.0.1:8100",
+        description="Base URL of a vLLM server, with or without `/v1`; several as a list, or separated by commas.",
+    )
+    model: str | None = Field(None, description="Model name at the engine; by default the first one it serves.")
+    api_key: str | None = Field(None, description="Bearer token for the engine.")
+    allow_fields: tuple[str, ...] = Field((), description="Further request fields to accept and forward.")
+    forward_reasoning_effort: bool = Field(False, description="Send `reasoning_effort` on to the model.")
+    connect_timeout_s: float = Field(5.0, gt=0, description="Longest time to reach the engine, in seconds.")
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The base URL of each engine, in the order given."""
+        return tuple(self.url.split(","))
+
+    @field_validator("url", mode="before")
+    @classmethod
+    def _each_url(cls, given: Any) -> str:
+        return ",".join(engine_urls(given))
+
+
+class RedisSection(Section):
+    """The shared answer cache."""
+
+    url: str | None = Field(None, description="Redis URL; without one a bounded in-process cache is used.")
+    timeout_s: float = Field(0.2, gt=0, description="Longest wait for Redis before serving without it, in seconds.")
+    ttl_s: int = Field(7 * 86400, ge=1, description="Lifetime of a verified answer, in seconds (jittered by 10 %).")
+    lock_s: float = Field(
+        10.0, gt=0, description="Longest wait for another process that computes the same answer, in seconds."
+    )
+    recheck_share: float = Field(
+        0.01, ge=0, le=1, description="Share of hits that are checked again in the background."
+    )
+    memory_entries: int = Field(2000, ge=1, description="Entries of the in-process cache used without Redis.")
+
+
+class LogSection(Section):
+    """The group log."""
+
+    dir: Path = Field(Path("state/log"), description="Directory of the log segments.")
+    mode: Literal["async", "sync"] = Field(
+        "async", description="`async`: group commit, at most `commit_ms` of groups at risk; `sync`: answer after fsync."
+    )
+    commit_ms: int = Field(50, ge=1, description="Longest time a group waits for its group commit, in milliseconds.")
+    segment_bytes: int = Field(64 * 1024 * 1024, ge=4096, description="Size at which a segment is sealed, in bytes.")
+    segment_s: float = Field(600.0, gt=0, description="Age at which a segment is sealed, in seconds.")
+    queue_groups: int = Field(2000, ge=1, description="Groups that may wait for the disk before requests are refused.")
+    min_free_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Free disk space below which requests are refused.")
+
+
+class StateSection(Section):
+    """The state directory: policies, models, salts."""
+
+    dir: Path = Field(Path("state"), description="Directory of policies, the champion alias and converted models.")

@@ -1,0 +1,43 @@
+"""The section of the trainer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from router.settings.section import Section
+
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class TrainingSection(Section):
+    """How a policy is trained. Ratios are of the trained policy's probability of a token to the logged one."""
+
+    model: Path | None = Field(None, description="Folder of the base model; by default the only one in `models`.")
+    learning_rate: float = Field(5e-5, gt=0, le=1e-2, description="Constant learning rate of AdamW.")
+    rank: int = Field(16, ge=1, le=512, description="Rank of the LoRA adapter; vLLM's `--max-lora-rank` bounds it.")
+    lora_targets: tuple[str, ...] = Field(LORA_TARGETS, min_length=1, description="Linear layers that are adapted.")
+    epochs: int = Field(1, ge=1, le=2, description="Passes over the data; every pass moves further from the log.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of the adapter's start and of the order of the groups.")
+    max_groups: int | None = Field(None, ge=1, description="Train on at most this many groups, the newest.")
+    completions_per_step: int = Field(64, ge=1, description="Completions of one optimizer step.")
+    micro_batch_tokens: int = Field(512, ge=1, description="Padded tokens of one forward pass; bounds the memory.")
+    activation_checkpointing: bool = Field(False, description="Recompute activations: slower, far less memory.")
+    clip_low: float = Field(0.8, gt=0, lt=1, description="Ratio below which a bad token gets no further gradient.")
+    clip_high: float = Field(1.28, gt=1, description="Ratio above which a good token gets no further gradient.")
+    dual_clip: float = Field(4.0, gt=1, description="Ratio above which a bad token gets no further gradient.")
+    off_policy_nats: float = Field(
+        0.5, gt=0, description="Bad completions whose mean log-probability fell by more than this are left out."
+    )
+    max_grad_norm: float = Field(1.0, gt=0, description="Norm to which the gradient is clipped.")
+    stop_kl: float = Field(0.05, gt=0, description="Mean KL from the log, in nats a token, that ends the run.")
+    stop_clip_fraction: float = Field(0.3, gt=0, le=1, description="Share of clipped tokens that ends the run.")
+    identity_kl: float = Field(
+        0.01, gt=0, description="Mean KL, in nats a token, from which logged rows are not of the policy they name."
+    )
+    due_groups: int = Field(200, ge=1, description="New trainable groups from which `train --if-due` trains.")
+    eval_data: Path | None = Field(None, description="JSON Lines of held-out questions, which `--if-due` needs.")
+    eval_max_tokens: int | None = Field(None, ge=1, description="Longest completion of an evaluation, in tokens.")
+    gateway_url: str = Field("http://127.0.0.1:8000", description="Gateway that `--if-due` evaluates through.")
+    alpha: float = Field(0.05, gt=0, lt=0.5, description="One-sided level of the test that promotes.")
