@@ -89,7 +89,7 @@ class VerificationSpec:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One check's word on one candidate. `score` is in [0, 1] and `None` unless the check completed."""
+    """One check's word on one candidate. `score` is in [0, 1]: `None` unless it failed, or passed and earns credit."""
 
     id: str
     type: str

@@ -10,7 +10,17 @@ from gateway.telemetry.families import OTHER, Families
 from router.domain import MAX_SAMPLES
 from router.enums import Outcome, Purpose, Reason, Route, Status, Stopped
 
-CHECK_TYPES = ("math", "numeric", "exact", "choice", "regex", "json_schema", "arithmetic_steps")
+CHECK_TYPES = (
+    "math",
+    "numeric",
+    "exact",
+    "choice",
+    "regex",
+    "json_schema",
+    "constraints",
+    "arithmetic_steps",
+    "format",
+)
 NO_ROUTE = "none"  # the request ended before a route was taken
 DENIALS = (
     "invalid_api_key",

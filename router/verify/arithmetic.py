@@ -58,6 +58,26 @@ def equations(text: str) -> list[Equation]:
     return found
 
 
+def calculation(text: str) -> tuple[list[Fraction], list[Fraction]]:
+    """The values of the sides of `a = b = ...` (one when there is no sign), and the numbers of the first side.
+
+    Only + - * / and brackets count as operations. Raises `Unreadable`.
+    """
+    runs = [run for run in _runs(text) if run]
+    if len(runs) != 1:
+        raise Unreadable
+    sides: list[list[_Token]] = [[]]
+    for token in runs[0]:
+        if token.text == "=":
+            sides.append([])
+        elif token.kind == "sign" or _SAME.get(token.text, token.text) in ("^", "%"):
+            raise Unreadable
+        else:
+            sides[-1].append(token)
+    values = [_Evaluator(side).value() for side in sides]
+    return values, [_number(token.text) for token in sides[0] if token.kind == "number"]
+
+
 def _runs(line: str) -> Iterator[list[_Token]]:
     """The stretches of a line between words; a stretch that a variable touches starts or ends with that word."""
     for _ in range(4):

@@ -14,7 +14,7 @@ Params = TypeVar("Params", bound=msgspec.Struct)
 
 
 class Judgement(NamedTuple):
-    """What a check found. `score` is in [0, 1], `None` unless the outcome is a pass or a fail.
+    """What a check found. `score` is in [0, 1], `None` unless the outcome is a pass that earns credit, or a fail.
 
     `detail` is one short clause in fixed words: it never quotes the reference or the answer.
     """

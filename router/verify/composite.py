@@ -14,7 +14,8 @@ _PRECEDENCE = (Outcome.FAIL, Outcome.ERROR, Outcome.TIMEOUT, Outcome.SKIPPED)
 def compose(results: Sequence[CheckResult], specs: Sequence[CheckSpec]) -> Verdict:
     """The composite of one candidate's `results`, which answer `specs` one to one (by id, in any order).
 
-    score = sum(w * s) / sum(w) over the completed checks. A required fail vetoes: outcome FAIL, score 0, whatever else
+    score = sum(w * s) / sum(w) over the completed checks; a pass without a score (`format`) earns nothing and costs
+    nothing. A required fail vetoes: outcome FAIL, score 0, whatever else
     happened (Kleene's conjunction: false and unknown is false). Otherwise a required check without a verdict makes the
     composite ERROR, TIMEOUT or SKIPPED; after an error or a timeout there is no score. Raises `ValueError` when the ids
     differ.

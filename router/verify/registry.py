@@ -7,8 +7,21 @@ from types import MappingProxyType
 from typing import Any
 
 from router.verify.check_type import CheckType
-from router.verify.checks import arithmetic_steps, choice, exact, json_schema, math, numeric, regex
+from router.verify.checks import (
+    arithmetic_steps,
+    choice,
+    constraints,
+    exact,
+    format,
+    json_schema,
+    math,
+    numeric,
+    regex,
+)
 
 CHECK_TYPES: Mapping[str, CheckType[Any]] = MappingProxyType(
-    {module.TYPE.name: module.TYPE for module in (math, numeric, exact, choice, regex, json_schema, arithmetic_steps)}
+    {
+        module.TYPE.name: module.TYPE
+        for module in (math, numeric, exact, choice, regex, json_schema, constraints, arithmetic_steps, format)
+    }
 )

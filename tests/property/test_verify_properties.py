@@ -150,6 +150,9 @@ def test_checks_never_raise_on_any_text(text: str) -> None:
         ("regex", {"pattern": "a+"}),
         ("json_schema", {"schema": {"type": "integer"}}),
         ("arithmetic_steps", {}),
+        ("constraints", {"rules": [{"rule": "unique"}, {"rule": "countdown", "numbers": [1, 2], "target": 3}]}),
+        ("constraints", {"rules": [{"rule": "sum", "max": 5}, {"rule": "sudoku", "puzzle": ["...."] * 4}]}),
+        ("format", {"max_tokens": 5, "numbered_steps": True, "single_final_answer": True}),
     ):
         kind = CHECK_TYPES[name]
         outcome = kind.run(msgspec.convert(raw, kind.params), text.encode(errors="replace").decode()).outcome

@@ -74,3 +74,12 @@ def test_other_ids_are_refused() -> None:
         compose([result("a", Outcome.PASS)], [spec("b")])
     with pytest.raises(ValueError, match="same ids"):
         compose([result("a", Outcome.PASS), result("a", Outcome.PASS)], [spec("a")])
+
+
+def test_a_pass_without_a_score_earns_nothing_and_a_fail_lowers() -> None:
+    specs = [spec("a"), spec("form", required=False, weight=3, klass=CheckClass.SOFT)]
+    passed = CheckResult("form", "format", CheckClass.SOFT, Outcome.PASS, None, 1.0, "1")
+    for decisive, score in ((Outcome.PASS, 1.0), (Outcome.FAIL, 0.0)):
+        assert compose([result("a", decisive), passed], specs).score == score
+    assert compose([result("a", Outcome.PASS), result("form", Outcome.FAIL)], specs).score == pytest.approx(0.25)
+    assert compose([passed], specs[1:]).score is None

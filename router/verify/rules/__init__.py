@@ -1,0 +1,1 @@
+"""The rules of the `constraints` check: a small declarative language for plans, and puzzles with known rules."""
