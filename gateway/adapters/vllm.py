@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
+from yarl import URL
 
 from gateway.adapters.probe import probe_engine
 from router.domain import EngineInfo
@@ -28,7 +29,10 @@ class VllmBackend:
 
     def __init__(self, url: str, *, api_key: str | None = None, connect_timeout_s: float = 5.0) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._routes: dict[str, URL] = {}
         self._connect_timeout_s = connect_timeout_s
         self._opened: aiohttp.ClientSession | None = None
 
@@ -121,7 +125,9 @@ class VllmBackend:
         """One request; the response has a status below 400. Every failure is a `BackendError`."""
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._connect_timeout_s)
         try:
-            async with self._session().request(method, self.url + path, json=body, timeout=timeout) as response:
+            async with self._session().request(
+                method, self._route(path), data=_encode(body), timeout=timeout
+            ) as response:
                 if response.status >= 400:
                     raise _rejected(response.status, _decode(await response.read()))
                 yield response
@@ -136,8 +142,16 @@ class VllmBackend:
         """Opened on first use, since a session belongs to the event loop it is made in."""
         if self._opened is None:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
-            self._opened = aiohttp.ClientSession(connector=connector, headers=self._headers)
+            self._opened = aiohttp.ClientSession(
+                connector=connector, headers=self._headers, cookie_jar=aiohttp.DummyCookieJar()
+            )
         return self._opened
+
+    def _route(self, path: str) -> URL:
+        """The URL of one of the engine's few routes, parsed once."""
+        if (url := self._routes.get(path)) is None:
+            url = self._routes[path] = URL(self.url + path)
+        return url
 
 
 def chat_body(draw: Draw) -> dict[str, Any]:
@@ -174,10 +188,14 @@ async def _json_object(response: aiohttp.ClientResponse) -> Mapping[str, Any]:
     return _decode(await response.read())
 
 
+def _encode(body: Mapping[str, Any] | None) -> bytes | None:
+    return None if body is None else msgspec.json.encode(body)
+
+
 def _decode(data: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
         raise BackendProtocolError("the engine answered something that is not JSON") from error
     if not isinstance(value, dict):
         raise BackendProtocolError("the engine answered JSON that is not an object")

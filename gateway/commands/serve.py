@@ -20,7 +20,6 @@ from typing import Any
 from router.errors import ConfigError, ThinkTwiceError
 from router.settings import Settings, load_settings
 
-KEEP_ALIVE_S = 75  # longer than clients and proxies keep an idle connection, so that none is closed as they use it
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

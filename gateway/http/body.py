@@ -12,6 +12,7 @@ from router.errors import PayloadTooLarge
 
 T = TypeVar("T")
 _DRAIN_FACTOR = 8  # a refused body is read on up to this many limits, so that the client sees the answer, not a reset
+_GRACE_S = 0.01
 
 
 class ClientGone(Exception):
@@ -38,20 +39,40 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 async def until_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled when the client goes away. Raises `ClientGone`."""
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_disconnected(request))
+    leaving = _Leaving(request)
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientGone
-        return working.result()
+        return await work
     finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)  # what fails now is nobody's any more
+        if leaving.close():  # however the work took it: its result or its error is nobody's any more
+            raise ClientGone
 
 
-async def _disconnected(request: Request) -> None:
-    """Returns when the client has closed its connection; the body must have been read."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+class _Leaving:
+    """Cancels the running task once its client has closed its connection; the body must have been read.
+
+    It looks from `_GRACE_S` on: what is answered sooner, as from the cache, does not pay for a task that looks.
+    """
+
+    def __init__(self, request: Request) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._request, self._task = request, task
+        self._looking: asyncio.Task[None] | None = None
+        self._left = False
+        self._later = asyncio.get_running_loop().call_later(_GRACE_S, self._look)
+
+    def close(self) -> bool:
+        """Look no more; whether the client has left, and nobody else cancelled the task meanwhile."""
+        self._later.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+        return self._left and self._task.uncancel() == 0
+
+    def _look(self) -> None:
+        self._looking = asyncio.create_task(self._disconnected())
+
+    async def _disconnected(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self._left = True
+        self._task.cancel()

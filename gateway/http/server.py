@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from gateway.http.drain import Drain
 
+KEEP_ALIVE_S = 75  # longer than clients and proxies keep an idle connection, so that none is closed as they use it
 _CUT_S = 1  # for the last bytes of what ended, before what is left is cut off
 
 
@@ -26,6 +27,8 @@ class DrainingServer(uvicorn.Server):
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                proxy_headers=False,  # nothing here asks where a request came from
+                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=_CUT_S,
             )
         )

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import gc
 from collections.abc import Iterator
 from typing import Any
@@ -105,3 +106,41 @@ async def test_work_that_fails_while_it_is_cancelled_leaves_no_trace() -> None:
         await until_disconnect(request, fail_late())
     gc.collect()
     assert complaints == []
+
+
+async def test_a_stop_that_cancels_the_request_is_no_client_that_left() -> None:
+    request, _ = request_of()
+    serving = asyncio.create_task(until_disconnect(request, asyncio.sleep(30)))
+    await asyncio.sleep(0.05)
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+
+
+async def test_a_stop_and_a_client_that_leaves_at_once() -> None:
+    leave = asyncio.Event()
+
+    async def receive() -> Message:
+        await leave.wait()
+        return GONE
+
+    request = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
+    serving = asyncio.create_task(until_disconnect(request, asyncio.sleep(30)))
+    await asyncio.sleep(0.05)
+    leave.set()
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+
+
+async def test_work_that_swallows_its_cancellation_is_over_all_the_same() -> None:
+    async def stubborn() -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(30)
+        return "done"
+
+    request, _ = request_of(GONE)
+    with pytest.raises(ClientGone):
+        await until_disconnect(request, stubborn())
+    task = asyncio.current_task()
+    assert task is not None and task.cancelling() == 0

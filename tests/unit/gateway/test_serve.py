@@ -2,8 +2,11 @@ import socket
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 
 from gateway.commands import serve
+from gateway.http.drain import Drain
+from gateway.http.server import DrainingServer
 from router.cli import main
 from router.errors import ConfigError
 from router.settings import ServerSection, Settings
@@ -91,3 +94,9 @@ def test_every_worker_has_a_socket_on_the_one_port(host: str, workers: int) -> N
     finally:
         for listener in sockets:
             listener.close()
+
+
+def test_idle_connections_outlive_those_of_clients_and_proxies() -> None:
+    """nginx keeps those to its upstreams for 60 s."""
+    server = DrainingServer(FastAPI(), Drain())
+    assert server.config.timeout_keep_alive > 60
