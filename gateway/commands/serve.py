@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import threading
@@ -101,20 +102,29 @@ def _bind(settings: Settings) -> list[socket.socket]:
 def _serve(settings: Settings, listener: socket.socket) -> int:
     import uvloop  # noqa: PLC0415 - keeps `--help` quick
 
+    _allow_open_files()
     return uvloop.run(_serve_until_stopped(settings, listener))
+
+
+def _allow_open_files() -> None:
+    """Take as many open files as the system lets us: a connection is one, and login shells start with 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _serve_until_stopped(settings: Settings, listener: socket.socket) -> int:
     """Open the runtime, serve, close it. Raises `ThinkTwiceError` when a part of it cannot start."""
     from gateway.bootstrap import open_runtime  # noqa: PLC0415
     from gateway.http.app import create_app  # noqa: PLC0415
+    from gateway.http.connection import ConnectionLimits  # noqa: PLC0415
     from gateway.http.server import DrainingServer  # noqa: PLC0415
 
     _stop_by_cancelling()
     try:
         async with open_runtime(settings) as runtime:
             _ignore_stop_signals()
-            server = DrainingServer(create_app(runtime), runtime.drain)
+            limits = ConnectionLimits(settings.server.max_connections, settings.server.slow_client_s)
+            server = DrainingServer(create_app(runtime), runtime.drain, limits)
             await server.serve(sockets=[listener])
             return 0 if server.started else 1
     except asyncio.CancelledError:

@@ -21,6 +21,7 @@ from gateway.http.passthrough import ROUTES
 from gateway.http.request_scope import RequestScope
 from gateway.http.runtime import Runtime
 from gateway.tenants.keys import Role
+from gateway.tenants.same_machine import require_same_machine
 from router.errors import NotAdmitted, ThinkTwiceError
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -61,7 +62,10 @@ def _route(path: str, endpoint: Endpoint, needs: Role | None, method: str = "GET
     """
 
     async def guarded(request: Request) -> Response:
-        caller = request.state.caller = _runtime(request).keys.caller(request.headers.get("authorization"))
+        keys = _runtime(request).keys
+        caller = request.state.caller = keys.caller(request.headers.get("authorization"))
+        if not keys.required:
+            require_same_machine(request.headers)
         if needs is Role.ADMIN:
             caller.require_admin("this route")
         return await endpoint(request)

@@ -8,6 +8,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from gateway.http.connection import ConnectionLimits, strict_connection
 from gateway.http.drain import Drain
 
 KEEP_ALIVE_S = 75  # longer than clients and proxies keep an idle connection, so that none is closed as they use it
@@ -17,18 +18,19 @@ _CUT_S = 1  # for the last bytes of what ended, before what is left is cut off
 class DrainingServer(uvicorn.Server):
     """The first stop signal begins the drain; once it is over the port is closed. Ctrl-C while it drains ends it."""
 
-    def __init__(self, app: ASGIApp, drain: Drain) -> None:
+    def __init__(self, app: ASGIApp, drain: Drain, limits: ConnectionLimits) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="none",
-                http="httptools",
+                http=strict_connection(limits),
+                ws="none",
+                proxy_headers=False,  # nothing here asks who the client is but its key
+                timeout_keep_alive=KEEP_ALIVE_S,
                 lifespan="off",
                 access_log=False,
                 log_config=None,
                 server_header=False,
-                proxy_headers=False,  # nothing here asks where a request came from
-                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=_CUT_S,
             )
         )

@@ -23,6 +23,10 @@ class ServerSection(Section):
     shed_inflight: int = Field(512, ge=1, description="Samples in flight in a process above which votes get smaller.")
     max_inflight: int = Field(512, ge=1, description="Requests served at a time by one process; others wait, fairly.")
     max_queued: int = Field(1024, ge=0, description="Requests that may wait before others are refused.")
+    max_connections: int = Field(2048, ge=1, description="Open connections of one process; more are closed (503).")
+    slow_client_s: float = Field(
+        30.0, gt=0, description="A client slower than 1 KiB/s over this time, sending or reading, is cut off, seconds."
+    )
     keepalive_s: float = Field(10.0, gt=0, description="Interval of SSE comments while a streamed answer is checked.")
 
 

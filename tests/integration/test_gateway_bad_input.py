@@ -50,7 +50,7 @@ def raw(gateway: GatewayProcess, data: bytes) -> bytes:
 
 def send(gateway: GatewayProcess, data: bytes, method: str = "POST", path: str = CHAT) -> tuple[int, dict[str, Any]]:
     """Status and JSON of a request over a plain socket."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
     header, _, answer = raw(gateway, head.encode() + data).partition(b"\r\n\r\n")
     assert b"x-request-id: " in header.lower()
     return int(header.split(b" ")[1]), json.loads(answer)
@@ -123,14 +123,18 @@ def test_what_is_not_http(gateway: GatewayProcess) -> None:
 def test_a_client_that_leaves_in_the_middle_of_its_body(gateway: GatewayProcess) -> None:
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
-            connection.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n".encode() + b'{"mo')
+            connection.sendall(
+                f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n".encode() + b'{"mo'
+            )
     gateway.wait_for("/healthz", 200)
     assert "Traceback" not in gateway.output
 
 
 def test_the_parts_of_a_chunked_body_are_bounded_too(gateway: GatewayProcess) -> None:
     part = b"%x\r\n" % 65536 + b"x" * 65536 + b"\r\n"
-    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    head = (
+        f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    )
     received = raw(gateway, head + part * 40 + b"0\r\n\r\n")
     assert received.startswith(b"HTTP/1.1 413") and b"payload_too_large" in received
 

@@ -94,7 +94,7 @@ async def test_a_reader_that_does_not_read_is_noticed_when_it_leaves(
     """The gateway is held up in sending: the samples are freed all the same."""
     _, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1024)
     body = json.dumps(ask("flood", stream=True)).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
     await until(lambda: engine.running == 1)
     await asyncio.sleep(0.5)

@@ -56,6 +56,7 @@ class MockEngine:
     port: int = 0
     model: str = MODEL
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)  # of each of them, names in lower case
     running: int = 0
     cancelled: int = 0
     adapters: dict[str, str] = field(default_factory=dict)  # folder by name
@@ -130,6 +131,7 @@ class MockEngine:
     async def _counted(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.requests.append((request.path, body))
+        self.headers.append({name.lower(): value for name, value in request.headers.items()})
         if body.get("model") not in (self.model, *self.adapters):
             return _error(404, f"The model `{body.get('model')}` does not exist.")
         self.running += 1

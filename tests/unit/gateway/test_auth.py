@@ -138,3 +138,32 @@ async def test_a_running_application_follows_the_keys(tmp_path: Path) -> None:
     await runtime.watcher.look()
     assert (await get(app, "/readyz")).json["degraded"] == ["keys"]
     assert (await get(app, "/v1/models")).status == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "localhost:8000"}, 200),
+        ({"Host": "127.0.0.1"}, 200),
+        ({"Host": "[::1]:8000", "Origin": "http://localhost:3000"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "127.0.0.1.evil.example:8000"}, 403),
+        ({"Host": "localhost.evil.example"}, 403),
+        ({"Host": "127.0.0.1", "Origin": "https://evil.example"}, 403),
+        ({"Host": "127.0.0.1", "Origin": "null"}, 403),
+    ],
+)
+async def test_without_keys_pages_of_other_sites_are_refused(
+    tmp_path: Path, headers: dict[str, str], status: int
+) -> None:
+    """DNS rebinding brings the attacker's own name as the host; a page that posts brings its origin."""
+    app = application(serving(tmp_path / "open", "a story"))
+    for method, path in routes(app):
+        if method != "HEAD" and path not in PUBLIC:
+            body = chat() if path.endswith("chat/completions") else {}
+            answered = await (post(app, body, path, headers) if method == "POST" else get(app, path, method, headers))
+            assert (answered.status == 403) == (status == 403), path
+    assert (await get(app, "/healthz", headers=headers)).status == 200  # probes come by any name
+    key, _ = KeyFile(tmp_path).create("acme", Role.USER)
+    keyed = application(serving(tmp_path / "keyed", "a story"), keys=tmp_path)
+    assert (await get(keyed, "/v1/models", headers=headers | bearer(key))).status == 200  # a page has no key

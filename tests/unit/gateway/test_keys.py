@@ -1,5 +1,6 @@
 """Keys without HTTP: what is kept, who is recognised, rotation, and the file under two writers."""
 
+import hmac
 import json
 import stat
 import threading
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.tenants import keys
 from gateway.tenants.key_file import KEY_FILE, PEPPER_FILE, KeyDirectory, KeyFile
 from gateway.tenants.keys import LOCAL, Caller, KeyRing, KeyState, Role, StoredKey, new_key
 from router.errors import ConfigError, Forbidden, InvalidKey
@@ -54,6 +56,36 @@ def test_what_is_no_valid_key() -> None:
         assert key not in str(caught.value)
     with pytest.raises(InvalidKey):
         KeyRing([kept], b"another pepper").caller(f"Bearer {key}", NOW)
+
+
+def test_every_refusal_takes_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One digest, and one comparison in constant time of two digests of one length, whatever is wrong with the key."""
+    key, kept = new_key(PEPPER, "acme", Role.USER, now=NOW)
+    stranger, _ = new_key(PEPPER, "acme", Role.USER, now=NOW)
+    steps: list[tuple[str, int]] = []
+
+    class Spy:
+        @staticmethod
+        def digest(pepper: bytes, message: bytes, name: str) -> bytes:
+            steps.append((name, len(pepper)))
+            return hmac.digest(pepper, message, name)
+
+        @staticmethod
+        def compare_digest(one: str, other: str) -> bool:
+            steps.append(("compare", len(one)))
+            assert len(one) == len(other)
+            return hmac.compare_digest(one, other)
+
+    ring = ring_of(kept)
+    monkeypatch.setattr(keys, "hmac", Spy)  # the library's, not ours
+    assert ring.caller(f"Bearer {key}", NOW).tenant == "acme"
+    expected, steps[:] = list(steps), []
+    assert expected == [("sha256", len(PEPPER)), ("compare", 64)]
+    for header in (f"Bearer {stranger}", f"Bearer {key[:-1]}-", f"Bearer {key[:-1]}", "Basic x", ""):
+        with pytest.raises(InvalidKey):
+            ring.caller(header, NOW)
+        assert steps == expected, header
+        steps.clear()
 
 
 def test_expired_and_revoked_keys_open_nothing() -> None:

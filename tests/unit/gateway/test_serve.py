@@ -5,6 +5,7 @@ import pytest
 from fastapi import FastAPI
 
 from gateway.commands import serve
+from gateway.http.connection import ConnectionLimits
 from gateway.http.drain import Drain
 from gateway.http.server import DrainingServer
 from router.cli import main
@@ -98,5 +99,5 @@ def test_every_worker_has_a_socket_on_the_one_port(host: str, workers: int) -> N
 
 def test_idle_connections_outlive_those_of_clients_and_proxies() -> None:
     """nginx keeps those to its upstreams for 60 s."""
-    server = DrainingServer(FastAPI(), Drain())
+    server = DrainingServer(FastAPI(), Drain(), ConnectionLimits(connections=1, patience_s=1.0))
     assert server.config.timeout_keep_alive > 60
