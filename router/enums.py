@@ -125,3 +125,20 @@ class TaskKind(StrEnum):
     def comparable(self) -> bool:
         """Whether two answers of this kind can be told equal or different."""
         return self is not TaskKind.OPEN
+
+
+class Tier(StrEnum):
+    """What isolates untrusted code: A, bubblewrap's namespaces around B; B, Landlock. Both with seccomp and limits."""
+
+    BWRAP = "bwrap"
+    LANDLOCK = "landlock"
+
+
+class RunEnd(StrEnum):
+    """How a script in a sandbox ended."""
+
+    FINISHED = "finished"
+    RAISED = "raised"
+    TIMEOUT = "timeout"
+    OUTPUT_LIMIT = "output_limit"
+    DIED = "died"

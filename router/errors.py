@@ -23,6 +23,7 @@
     + BackendProtocolError     502  it answered something that is not its protocol
     + BackendRejected          its  it refused; its own status and error object are passed on
   x VerifierUnavailable        503  a required check cannot run
+    + SandboxUnavailable       503  one that needs the sandbox
   x LogUnavailable             503  the group log cannot take another group
   x CacheUnavailable                caught in the service: a miss
   x ConfigError                     exit code 2, one line with the cure
@@ -169,6 +170,10 @@ class BackendRejected(BackendError):
 
 class VerifierUnavailable(ThinkTwiceError):
     """A required check cannot run now, so no sample is drawn."""
+
+
+class SandboxUnavailable(VerifierUnavailable):
+    """No sandbox can be started here, or none is free."""
 
 
 class LogUnavailable(ThinkTwiceError):

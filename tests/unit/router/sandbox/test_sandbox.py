@@ -1,0 +1,140 @@
+"""Sandboxes of both tiers: how runs end, that each is used once, that nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from router.enums import RunEnd, Tier
+from router.errors import SandboxUnavailable
+from router.sandbox import canary, choice, launch
+from router.sandbox.box import MAX_OUTPUT_BYTES, Box
+from router.sandbox.canary import probe
+from router.sandbox.choice import open_sandbox, watch
+from router.sandbox.sandbox import Sandbox
+from tests.support.sandboxes import launcher_or_skip, opened
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=Tier)
+async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
+    async with opened(request.param) as ready:
+        yield ready
+
+
+async def test_a_script_prints_and_finishes(sandbox: Sandbox) -> None:
+    ran = await sandbox.run("import sys, math\nprint(math.comb(5, 2))\nprint('oops', file=sys.stderr)", 5)
+    assert ran.end is RunEnd.FINISHED and set(ran.output.split()) == {"10", "oops"}
+
+
+@pytest.mark.parametrize(
+    ("source", "end", "says"),
+    [
+        ("print(1)\n1/0", RunEnd.RAISED, "ZeroDivisionError"),
+        ("raise SystemExit", RunEnd.FINISHED, ""),
+        ("raise SystemExit(3)", RunEnd.RAISED, ""),
+        ("if", RunEnd.RAISED, "SyntaxError"),
+        ("print('x', flush=True)\nwhile True: pass", RunEnd.TIMEOUT, "x"),
+        ("import os\nos._exit(0)", RunEnd.DIED, ""),
+        ("while True: print('x' * 1000)", RunEnd.OUTPUT_LIMIT, "xxx"),
+        ("x = bytearray(1 << 32)", RunEnd.RAISED, "MemoryError"),
+    ],
+)
+async def test_how_a_script_ends(sandbox: Sandbox, source: str, end: RunEnd, says: str) -> None:
+    started = time.perf_counter()
+    ran = await sandbox.run(source, 1.0)
+    assert ran.end is end and says in ran.output and len(ran.output) <= MAX_OUTPUT_BYTES + 1
+    assert time.perf_counter() - started < 1.0 + 1.5  # a cold start may be part of it
+
+
+async def test_every_run_has_a_sandbox_of_its_own(sandbox: Sandbox) -> None:
+    await sandbox.run("import builtins\nbuiltins.len = None", 5)
+    assert (await sandbox.run("print(len('abc'))", 5)).output == "3\n"
+
+
+async def test_canaries_hold(sandbox: Sandbox) -> None:
+    assert await probe(sandbox) is None
+
+
+async def test_a_canary_that_leaks_ends_the_sandbox_for_good(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The probe itself can fail: bait that every program may take is reported."""
+    open_gate = (Path(launch.__file__).parent / "inside" / "canary.py").read_text()
+    leaky = tmp_path / "canary.py"
+    leaky.write_text(
+        open_gate.replace(
+            "_ESCAPES: dict[str, Callable[[dict[str, Any]], object]] = {",
+            '_ESCAPES: dict[str, Callable[[dict[str, Any]], object]] = {"breathes": bool,',
+        )
+    )
+    own, canary._SOURCE = canary._SOURCE, leaky
+    try:
+        async with asyncio.timeout(10):
+            await watch(sandbox, interval_s=0.0)
+    finally:
+        canary._SOURCE = own
+    assert sandbox.fault == "untrusted code breathes" and not sandbox.available()
+    with pytest.raises(SandboxUnavailable, match="breathes"):
+        await sandbox.run("print(1)", 1)
+    sandbox.fault = None
+
+
+async def test_a_full_queue_refuses(sandbox: Sandbox) -> None:
+    small = Sandbox(sandbox._launcher, warm=0, jobs=1, queue=1)
+    asked = await asyncio.gather(*(small.run("print(1)", 5) for _ in range(4)), return_exceptions=True)
+    await small.close()
+    assert sum(isinstance(outcome, SandboxUnavailable) for outcome in asked) == 2
+
+
+async def test_kills_leave_no_process_and_no_descriptor(sandbox: Sandbox) -> None:
+    await sandbox.run("print(1)", 5)
+    await asyncio.sleep(0.2)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        assert (await sandbox.run("while True: pass", 0.05)).end is RunEnd.TIMEOUT
+    async with asyncio.timeout(10):
+        while sandbox._background or leftovers():
+            await asyncio.sleep(0.05)
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def leftovers() -> list[str]:
+    """Zombies: children of this process, and inits of sandboxes that its death or bubblewrap's left to the system."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            name, _, rest = Path("/proc", entry, "stat").read_text().partition("(")[2].rpartition(")")
+        except OSError:
+            continue
+        state, parent = rest.split()[:2]
+        if state == "Z" and (int(parent) == os.getpid() or (parent == "1" and name == "bwrap")):
+            found.append(entry)
+    return found
+
+
+async def test_a_cancelled_start_leaves_nothing(sandbox: Sandbox) -> None:
+    assert sandbox._launcher is not None
+    starting = asyncio.create_task(Box.start(sandbox._launcher))
+    await asyncio.sleep(0.02)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+
+
+async def test_a_tier_that_cannot_be_had_has_no_weaker_successor(monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher_or_skip(Tier.LANDLOCK)
+    monkeypatch.setattr(launch.shutil, "which", lambda name: None if name == "bwrap" else f"/usr/bin/{name}")
+    async with open_sandbox([Tier.BWRAP], warm=0, jobs=1, queue=1) as down:
+        assert down.tier is None and not down.available() and down.fault == "bwrap: bwrap is not installed"
+        with pytest.raises(SandboxUnavailable):
+            await down.run("print(1)", 1)
+    async with open_sandbox(tuple(Tier), warm=0, jobs=1, queue=1) as weaker:
+        assert weaker.tier is Tier.LANDLOCK and weaker.available()
+    async with open_sandbox((), warm=0, jobs=1, queue=1) as off:
+        assert off.fault == choice.OFF
