@@ -269,7 +269,7 @@ class AnswerService:
 def _single_draw(prepared: Prepared) -> Draw:
     """The upstream call of the single path: the client's own settings, for all of its n choices."""
     [(_, draw)] = prepared.task.draw()
-    return replace(draw, n=prepared.call.n)
+    return draw if prepared.call.n == 1 else replace(draw, n=prepared.call.n)
 
 
 def _has_content(chunk: Mapping[str, Any]) -> bool:

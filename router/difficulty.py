@@ -2,11 +2,12 @@
 
 It reads surface features of English prompts, no more: it does not know what the model can do. A calibrated estimate
 from logged outcomes replaces it when there are data; until then its weights are guesses, and `docs/routing.md` says so.
-Every pattern is RE2, so that its time is linear in the text whoever wrote it.
+Every other pattern is RE2, so that its time is linear in the text whoever wrote it.
 """
 
 from __future__ import annotations
 
+import re
 from math import exp
 
 import re2
@@ -16,7 +17,7 @@ from router.enums import TaskKind
 
 MAX_TEXT = 16_384  # characters of the prompt that are read
 
-_NUMBER = re2.compile(r"\d+(?:[.,]\d+)*")
+_NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")  # in `re`, six times as fast here: a text matches it in one way only
 _OPERATION = re2.compile(
     r"(?i)[+*/×÷^%=]|\b(?:plus|minus|times|divided|product|sum|total|difference|average|remain\w*|left|each|every|per|twice"
     r"|double|triple|half|percent|ratio|more than|less than|fewer|altogether|increase\w*|decrease\w*)\b"

@@ -32,6 +32,8 @@ def batches(client: Sampling, first_index: int, count: int) -> list[tuple[int, i
     Neighbours of equal settings share a call. A client's seed moves on by the sample's index, as an engine does within
     one call, so that no two samples repeat each other.
     """
+    if first_index + count == 1:
+        return [(0, 1, client)]
     later = vote_sampling(client)
     indices = range(first_index, first_index + count)
     calls = []

@@ -27,7 +27,7 @@ class NotJson(ValueError):
 
 def loads(text: str, *, exact_numbers: bool = False, parse_int: Callable[[str], int] = int) -> Any:
     """The value of a JSON text; with `exact_numbers` fractions come as `Decimal`. Raises `NotJson`."""
-    if depth(text) > MAX_DEPTH:
+    if text.count("[") + text.count("{") > MAX_DEPTH and depth(text) > MAX_DEPTH:  # brackets bound the depth
         raise NotJson(f"nested deeper than {MAX_DEPTH} levels")
     try:
         return json.loads(
@@ -47,8 +47,6 @@ def loads(text: str, *, exact_numbers: bool = False, parse_int: Callable[[str], 
 
 def depth(text: str) -> int:
     """The deepest nesting of brackets outside strings."""
-    if text.count("[") + text.count("{") <= 1:
-        return text.count("[") + text.count("{")
     level = deepest = 0
     for bracket in _BRACKET.findall(_STRING.sub("", text)):
         level += 1 if bracket in _OPENING else -1

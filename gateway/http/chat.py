@@ -83,7 +83,7 @@ class ChatRoute:
         body = await read_body(request, self._settings.server.max_body_bytes)
         call = parse_chat(
             body,
-            request.headers,
+            dict(reversed(request.headers.items())),  # the first of two of one name counts
             request_id=request.state.request_id,
             tenant=self._tenant(caller.tenant),
             settings=self._settings,

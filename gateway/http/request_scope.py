@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from uuid import uuid4
+import secrets
 
 import msgspec
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -35,16 +35,15 @@ class RequestScope:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get(REQUEST_ID, "")
-        request_id = given if _SANE_ID.fullmatch(given) else f"req-{uuid4().hex}"
+        request_id = given if _SANE_ID.fullmatch(given) else f"req-{secrets.token_hex(16)}"
         scope.setdefault("state", {})["request_id"] = request_id
-        started = events = False
+        named = (REQUEST_ID.lower().encode(), request_id.encode())
+        headers: list[tuple[bytes, bytes]] | None = None  # of the response, once it has started
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started, events
+            nonlocal headers
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID] = request_id
-                started, events = True, headers.get("content-type", "").startswith("text/event-stream")
+                headers = message["headers"] = [*message["headers"], named]
             await send(message)
 
         if self._drain.begun and scope["method"] != "GET":  # probes and metrics are answered to the end
@@ -55,9 +54,9 @@ class RequestScope:
                 await self._app(scope, receive, send_with_id)
         except asyncio.CancelledError:  # only the server cancels, and only what outlives the drain of its stop
             _log.warning("request %s was cut off: the gateway stops", request_id)
-            if not started:
+            if headers is None:
                 await _stopping()(scope, receive, send_with_id)
-            elif events:
+            elif Headers(raw=headers).get("content-type", "").startswith("text/event-stream"):
                 await send({"type": "http.response.body", "body": b"data: " + _STOPPING + b"\n\ndata: [DONE]\n\n"})
 
 

@@ -96,7 +96,7 @@ _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
 def parse_chat(
     body: bytes, headers: Mapping[str, str], *, request_id: str, tenant: Tenant, settings: Settings
 ) -> ChatCall:
-    """Parse and admit one chat request. Raises `InvalidRequest`, naming the field."""
+    """Parse and admit one chat request, its headers by lower-case name. Raises `InvalidRequest`, naming the field."""
     raw = strict_json.loads(body)
     if not isinstance(raw, dict):
         raise InvalidRequest("the body must be a JSON object")
@@ -201,7 +201,7 @@ def _purpose(headers: Mapping[str, str]) -> Literal[Purpose.PROD, Purpose.EVAL]:
 
 def _retry_key(headers: Mapping[str, str], body: bytes, *, stream: bool) -> RetryKey | None:
     """The `Idempotency-Key` with a digest of all that the answer depends on: the body as sent, and our headers."""
-    given = headers.get(RetryKey.HEADER)
+    given = headers.get(RetryKey.HEADER.lower())
     if given is None:
         return None
     found = _RETRY_KEY.fullmatch(given.strip())

@@ -64,9 +64,9 @@ def merge(
     body = _fields(request)
     name, profile = _resolve(body.get("profile"), header_profile, profiles)
     from_profile = () if profile is None else _profile_checks(name or "", profile, default_timeout_s)
-    from_request = parse_checks(
-        body.get("checks", ()), where="verification.checks", default_timeout_s=default_timeout_s
-    )
+    from_request: tuple[CheckSpec, ...] = ()
+    if "checks" in body:
+        from_request = parse_checks(body["checks"], where="verification.checks", default_timeout_s=default_timeout_s)
     implied = _implied(response_format, default_timeout_s)
     for index, check in enumerate(from_request):
         if any(check.id == other.id for other in (*from_profile, *implied)):
