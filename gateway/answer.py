@@ -32,16 +32,22 @@ class Prepared:
         """Whether the answer streams as it is generated, with the verdict at its end.
 
         Only a single sample can, and with a decisive check only where the client asked for low effort: elsewhere the
-        check may still replace or withhold the answer (DESIGN section 2).
+        check may still replace or withhold the answer (DESIGN section 2). Nor can one with server-side tools: what it
+        writes beside a call is no answer.
         """
         unchecked = not self.plan.oracle or (self.call.effort.single_sample and self.plan.maximum == 1)
-        return self.call.stream and self.decision.route is Route.SINGLE and unchecked
+        return self.call.stream and self.decision.route is Route.SINGLE and unchecked and not self.call.spec.tools
 
     @property
     def most_samples(self) -> int:
         """The most samples that may be drawn: a single one is escalated only when an oracle can refuse it."""
         fixed = self.decision.route is Route.SINGLE and not self.plan.oracle
         return self.call.n if fixed else self.plan.maximum
+
+    @property
+    def most_draws(self) -> int:
+        """The most completions that may be drawn: each sample takes as many turns as its tools may need."""
+        return self.most_samples * self.call.spec.max_turns
 
     @property
     def cacheable(self) -> bool:

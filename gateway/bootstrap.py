@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from gateway.adapters.backend_pool import BackendPool
 from gateway.adapters.memory_quota import MemoryQuota
 from gateway.adapters.memory_store import MemoryStore
+from gateway.adapters.notes import NotesIndex
 from gateway.adapters.redis_quota import RedisQuota
 from gateway.adapters.redis_store import RedisStore
 from gateway.adapters.segment_log import SegmentLog
@@ -34,9 +35,12 @@ from gateway.tenants.limiter import Limiter
 from gateway.tenants.metering import MeteredBackend
 from gateway.tenants.quota import Limits, limits_of
 from gateway.watcher import Watcher
+from router.calculator import Calculator
 from router.domain import Tokens
+from router.enums import ToolName
 from router.errors import ConfigError
 from router.heldout import load_salt
+from router.ports import Tool
 from router.registry import PolicyRegistry
 from router.route import Router
 from router.settings import BackendSection, RedisSection, Settings
@@ -53,6 +57,7 @@ _log = logging.getLogger(__name__)
 def check_settings(settings: Settings) -> None:
     """Find what cannot work before anything is started. Raises `ConfigError`, one line with the cure."""
     check_profiles(settings.profiles)
+    _check_tools(settings)
     limits = tenant_limits(settings)
     if limits and settings.redis.url is None and settings.server.workers > 1:
         raise ConfigError("limits of tenants are shared between workers through Redis: set [redis] url, or one worker")
@@ -64,6 +69,14 @@ def check_settings(settings: Settings) -> None:
         raise ConfigError(
             f"the state directory {settings.state.dir} cannot be made ({error.strerror}): set [state] dir"
         ) from error
+
+
+def _check_tools(settings: Settings) -> None:
+    for name, profile in settings.profiles.items():
+        if ToolName.PYTHON in profile.tools:
+            raise ConfigError(f"profile {name}: the tool python needs the sandbox, which is not there: leave it out")
+        if ToolName.SEARCH_NOTES in profile.tools and settings.tools.search_notes is None:
+            raise ConfigError(f"profile {name}: the tool search_notes needs a folder: set [tools.search_notes] dir")
 
 
 @asynccontextmanager
@@ -84,9 +97,15 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         )
         policies = PolicyDirectory(PolicyRegistry(settings.state.dir), backend, settings.backend.model)
         scorecard = _scorecard(settings, policies)
+        tools: dict[str, Tool] = {ToolName.CALCULATOR: Calculator()}
+        if settings.tools.search_notes is not None:
+            notes = tools[ToolName.SEARCH_NOTES] = NotesIndex(settings.tools.search_notes.dir)
+            stack.push_async_callback(notes.close)
+            await notes.open()
         deps = Dependencies(
             backend=MeteredBackend(backend) if any(each.budgeted for each in limits.values()) else backend,
             verifier=verifier,
+            tools=tools,
             store=store,
             log=log,
             policies=policies,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from gateway.policies import PolicyDirectory
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.scorecard import Scorecard
 from router.domain import EngineInfo
-from router.ports import Backend, GroupLog, Store, Verifier
+from router.ports import Backend, GroupLog, Store, Tool, Verifier
 from router.route import Router
 from router.settings import PriceSection, RedisSection
 
@@ -35,6 +35,7 @@ class Dependencies:
     salt: bytes
     caching: RedisSection
     engine: EngineInfo = UNPROBED
+    tools: Mapping[str, Tool] = field(default_factory=dict)  # the server-side tools, by name
     shed_inflight: int = 512
     in_flight: Callable[[], int] = lambda: 0  # samples the engines generate for this process
 

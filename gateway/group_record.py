@@ -7,10 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from gateway.answer import Concluded, Prepared
-from router.domain import Candidate, CheckResult, CheckSpec, EngineInfo, Sample, VerificationSpec
+from router.domain import Candidate, CheckResult, CheckSpec, EngineInfo, Sample, Turn, VerificationSpec
 from router.enums import Outcome
-from router.records import CheckRecord, GroupRecord, SampleRecord
+from router.records import CheckRecord, GroupRecord, SampleRecord, ToolCallRecord, TurnRecord
 from router.sampling import ineligible_reason
+from router.tool_loop import offering
 
 
 def check_record(result: CheckResult, spec: CheckSpec | None = None) -> CheckRecord:
@@ -46,7 +47,7 @@ def group_record(
         heldout=heldout,
         prompt_hash=prompt_hash,
         messages=tuple(dict(message) for message in call.prompt.messages),
-        options=dict(call.prompt.options),
+        options=dict(offering(call.prompt, call.spec).options),
         verification=_specification(call.spec),
         prompt_token_ids=decoded.prompt_token_ids,
         base_model=prepared.policy.base_model,
@@ -101,6 +102,19 @@ def _sample_record(
         selected=selected,
         rl_eligible=ineligible is None,
         ineligible_reason=ineligible,
+        turns=tuple(_turn_record(turn) for turn in sample.turns),
+        prompt_token_ids=sample.prompt_token_ids,
+    )
+
+
+def _turn_record(turn: Turn) -> TurnRecord:
+    return TurnRecord(
+        message=dict(turn.message),
+        finish_reason=turn.finish_reason,
+        calls=tuple(ToolCallRecord(**asdict(result)) for result in turn.results),
+        prompt_token_ids=turn.prompt_token_ids,
+        completion_token_ids=turn.token_ids,
+        behavior_logprobs=turn.logprobs,
     )
 
 
@@ -110,5 +124,7 @@ def _specification(spec: VerificationSpec) -> dict[str, Any]:
         "profile": spec.profile,
         "on_failure": spec.on_failure.value,
         "samples": {"min": spec.min_samples, "max": spec.max_samples},
+        "tools": [f"{tool.name}@{tool.version}" for tool in spec.tools],
+        "max_turns": spec.max_turns,
         "checks": [asdict(check) | {"klass": check.klass.value, "params": dict(check.params)} for check in spec.checks],
     }

@@ -42,7 +42,7 @@ class AnswerService:
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._deps = dependencies
-        self._decoder = Decoder(dependencies.backend, dependencies.verifier)
+        self._decoder = Decoder(dependencies.backend, dependencies.verifier, dependencies.tools)
         caching = dependencies.caching
         self._verified = VerifiedAnswers(
             dependencies.store,
@@ -148,23 +148,31 @@ class AnswerService:
         task, plan = prepared.task, prepared.plan
         if prepared.decision.route is Route.VOTE:
             return await self._decoder.decode(task, plan), None
-        draw = _single_draw(prepared)
-        completion = await self._deps.backend.complete(draw)
-        samples = completion_samples(completion, draw.sampling, draw.model)
-        if not samples:
-            raise BackendProtocolError("the engine's answer holds no choice")
-        decoded = Decoded(
-            candidates=[await self._decoder.judge(task, sample) for sample in samples],
-            tokens=completion_tokens(completion),
-            prompt_token_ids=tuple(completion.get("prompt_token_ids") or ()) or None,
-            stopped=Stopped.SINGLE,
-        )
+        decoded, completion = await (self._conversation if task.spec.tools else self._single)(prepared)
         applied = decoded.applying(plan)
         stopped = stop_reason(applied, decoded.tally()) if applied.oracle else Stopped.SINGLE
         if stopped is not None:
             decoded.stopped = Stopped.SHED if stopped is Stopped.SHED else Stopped.SINGLE
             return decoded, completion
         return await self._decoder.decode(task, plan, first=decoded), None
+
+    async def _single(self, prepared: Prepared) -> tuple[Decoded, Mapping[str, Any] | None]:
+        """One upstream call, and the engine's own object for it."""
+        draw = _single_draw(prepared)
+        completion = await self._deps.backend.complete(draw)
+        samples = completion_samples(completion, draw.sampling, draw.model)
+        if not samples:
+            raise BackendProtocolError("the engine's answer holds no choice")
+        decoded = Decoded(
+            candidates=[await self._decoder.judge(prepared.task, sample) for sample in samples],
+            tokens=completion_tokens(completion),
+            prompt_token_ids=tuple(completion.get("prompt_token_ids") or ()) or None,
+        )
+        return decoded, completion
+
+    async def _conversation(self, prepared: Prepared) -> tuple[Decoded, None]:
+        """One sample with its server-side tools: several upstream calls, of which no single object can be shown."""
+        return await self._decoder.decode(prepared.task, replace(prepared.plan, minimum=1, maximum=1)), None
 
     async def _log(
         self,

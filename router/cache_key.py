@@ -19,7 +19,8 @@ def cache_key(
     """The key of a request, 32 hex digits, and the 32-byte digest it is made from.
 
     Covers tenant, policy and its epoch, the messages (Unicode NFC, nothing else folded), engine options, sampling, the
-    checks with their versions, sample bounds and profile. `on_failure` shapes the response, not the answer: left out.
+    checks and server-side tools with their versions, sample bounds and profile. `on_failure` shapes the response, not
+    the answer: left out.
     """
     canonical = {
         "schema": _KEY_SCHEMA,
@@ -32,6 +33,8 @@ def cache_key(
         "checks": [{name: getattr(check, name) for name in CheckSpec.__slots__} for check in verification.checks],
         "samples": [verification.min_samples, verification.max_samples],
         "profile": verification.profile,
+        "tools": [[tool.name, tool.version] for tool in verification.tools],
+        "max_turns": verification.max_turns,
     }
     text = json.dumps(canonical, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).digest()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from router.canonical import answer_key, tool_calls_key
-from router.domain import Candidate, CheckResult, CheckSpec, Prompt, Sample, Tokens, VerificationSpec
+from router.domain import Candidate, CheckResult, CheckSpec, Prompt, Sample, Tokens, Turn, VerificationSpec
 from router.enums import CheckClass, Outcome, Stopped, TaskKind
 from router.errors import BackendError, BackendTimeout, VerifierUnavailable
 from router.fold import StreamFold
 from router.plan import Plan, Tally, next_wave, stop_reason
-from router.ports import Backend, Draw, Verifier
+from router.ports import Backend, Draw, Tool, Verifier
 from router.sampling import batches
+from router.tool_loop import cut, going_on, offering, take_turn
 from router.verify.composite import compose
 from router.vote import tally_votes
 
@@ -30,11 +32,15 @@ class Task:
     deadline: float
     cache_salt: str | None = None
 
-    def draw(self, first_index: int = 0, n: int = 1) -> list[tuple[int, Draw]]:
-        """The upstream calls for samples `first_index` to `first_index + n`, each with its first sample's index."""
+    def draw(self, first_index: int = 0, n: int = 1, turns: tuple[Turn, ...] = ()) -> list[tuple[int, Draw]]:
+        """The upstream calls for samples `first_index` to `first_index + n`, each with its first sample's index.
+
+        With `turns` it is the one call that goes on with the conversation of a single sample.
+        """
         timeout_s = max(self.deadline - asyncio.get_running_loop().time(), 0.001)
+        prompt = going_on(offering(self.prompt, self.spec), turns)
         return [
-            (index, Draw(self.prompt, sampling, self.model, count, self.cache_salt, timeout_s))
+            (index, Draw(prompt, sampling, self.model, count, self.cache_salt, timeout_s))
             for index, count, sampling in batches(self.prompt.sampling, first_index, n)
         ]
 
@@ -64,11 +70,28 @@ class Decoded:
         )
 
 
-class Decoder:
-    """Draws from a backend and judges with a verifier."""
+@dataclass(frozen=True, slots=True)
+class _Wave:
+    """What the calls of one wave bring: a queue of what ended, None for each call that did, and a fold of each call."""
 
-    def __init__(self, backend: Backend, verifier: Verifier) -> None:
-        self._backend, self._verifier = backend, verifier
+    ended: asyncio.Queue[Candidate | BackendError | None] = field(default_factory=asyncio.Queue)
+    folds: list[StreamFold] = field(default_factory=list)
+
+    def drained(self) -> Iterator[Candidate | BackendError | None]:
+        """What waits in the queue."""
+        while not self.ended.empty():
+            yield self.ended.get_nowait()
+
+    def begun(self) -> Iterable[Sample]:
+        """Every sample that has begun, each as its latest turn left it."""
+        return {sample.index: sample for fold in self.folds for sample in fold.begun()}.values()
+
+
+class Decoder:
+    """Draws from a backend, runs the server-side tools that samples call, and judges with a verifier."""
+
+    def __init__(self, backend: Backend, verifier: Verifier, tools: Mapping[str, Tool] = MappingProxyType({})) -> None:
+        self._backend, self._verifier, self._tools = backend, verifier, tools
 
     async def judge(self, task: Task, sample: Sample) -> Candidate:
         """Run the task's checks on one sample and find the answer it votes for.
@@ -116,17 +139,17 @@ class Decoder:
 
     async def _wave(self, task: Task, plan: Plan, decoded: Decoded, first_index: int, n: int) -> BackendError | None:
         """Draw one wave; leaves early, cancelling what still runs, once the plan stops. Returns a draw's error."""
-        ended: asyncio.Queue[Candidate | BackendError | None] = asyncio.Queue()
-        folds: list[StreamFold] = []
+        wave = _Wave()
         draws = []
         for index, draw in task.draw(first_index, n):
-            folds.append(StreamFold(index, draw.sampling, draw.model, draw.n))
-            draws.append(asyncio.create_task(self._draw(task, draw, folds[-1], ended)))
+            fold = StreamFold(index, draw.sampling, draw.model, draw.n)
+            wave.folds.append(fold)
+            draws.append(asyncio.create_task(self._draw(task, draw, fold, wave)))
         error: BackendError | None = None
         running = len(draws)
         try:
             while running and stop_reason(decoded.applying(plan), decoded.tally()) is None:
-                match await ended.get():
+                match await wave.ended.get():
                     case None:
                         running -= 1
                     case BackendError() as failure:
@@ -138,53 +161,72 @@ class Decoder:
             for running_draw in draws:
                 running_draw.cancel()
             await asyncio.gather(*draws, return_exceptions=True)
-            decoded.candidates += [late for late in _drained(ended) if isinstance(late, Candidate)]
-            _account(decoded, folds)
+            decoded.candidates += [late for late in wave.drained() if isinstance(late, Candidate)]
+            _account(decoded, wave)
         for finished in draws:
             if not finished.cancelled() and (bug := finished.exception()) is not None:
                 raise bug
         return error
 
-    async def _draw(
-        self, task: Task, draw: Draw, fold: StreamFold, ended: asyncio.Queue[Candidate | BackendError | None]
-    ) -> None:
-        """Read one upstream call to its end; judge its samples as they end, beside the reading."""
+    async def _draw(self, task: Task, draw: Draw, fold: StreamFold, wave: _Wave) -> None:
+        """Read one upstream call to its end; go on with its samples as they end, beside the reading."""
         missing = draw.n
         try:
-            async with asyncio.TaskGroup() as judging:
+            async with asyncio.TaskGroup() as following:
                 try:
                     async with aclosing(self._backend.stream(draw)) as chunks:
                         async for chunk in chunks:
                             for sample in fold.feed(chunk):
                                 missing -= 1
-                                judging.create_task(self._judge_into(task, sample, ended))
+                                following.create_task(self._finish(task, sample, wave))
                     if missing:
                         raise BackendError(f"the engine ended its stream with {missing} of {draw.n} samples unfinished")
                 except BackendError as failure:
                     for _ in range(missing):
-                        ended.put_nowait(failure)
+                        wave.ended.put_nowait(failure)
         finally:
-            ended.put_nowait(None)
+            wave.ended.put_nowait(None)
 
-    async def _judge_into(
-        self, task: Task, sample: Sample, ended: asyncio.Queue[Candidate | BackendError | None]
-    ) -> None:
-        ended.put_nowait(await self.judge(task, sample))
+    async def _finish(self, task: Task, sample: Sample, wave: _Wave) -> None:
+        """Bring one sample to its answer, and judge that."""
+        try:
+            answered = await self._answered(task, sample, wave)
+        except BackendError as failure:
+            wave.ended.put_nowait(failure)
+        else:
+            wave.ended.put_nowait(await self.judge(task, answered))
+
+    async def _answered(self, task: Task, sample: Sample, wave: _Wave) -> Sample:
+        """The sample at the end of its conversation: server-side tools are run as long as it calls them.
+
+        One that was cut at its token limit, or has no turn left, ends as `router.tool_loop.cut` says.
+        """
+        while task.spec.tools and sample.message.get("tool_calls"):
+            if sample.finish_reason == "length" or len(sample.turns) + 1 >= task.spec.max_turns:
+                return cut(sample)
+            turns = (*sample.turns, await take_turn(sample, task.spec, self._tools))
+            [(index, draw)] = task.draw(sample.index, turns=turns)
+            fold = StreamFold(index, draw.sampling, draw.model, turns=turns)
+            wave.folds.append(fold)
+            ended: list[Sample] = []
+            async with aclosing(self._backend.stream(draw)) as chunks:
+                async for chunk in chunks:
+                    ended += fold.feed(chunk)
+            if not ended:
+                raise BackendError("the engine ended its stream before the sample's next turn did")
+            [sample] = ended
+        return sample
 
 
 def _not_run(check: CheckSpec, outcome: Outcome, why: str) -> CheckResult:
     return CheckResult(check.id, check.type, check.klass, outcome, None, 0.0, check.version, why)
 
 
-def _drained(queue: asyncio.Queue[Candidate | BackendError | None]) -> Iterator[Candidate | BackendError | None]:
-    while not queue.empty():
-        yield queue.get_nowait()
-
-
-def _account(decoded: Decoded, folds: Iterable[StreamFold]) -> None:
+def _account(decoded: Decoded, wave: _Wave) -> None:
     """Book what the calls of a wave cost, and keep every sample that was drawn and not judged."""
     judged = {candidate.sample.index for candidate in decoded.candidates}
-    for fold in folds:
+    decoded.unjudged.extend(sample for sample in wave.begun() if sample.index not in judged)
+    for fold in wave.folds:
         decoded.tokens += fold.tokens()
-        decoded.unjudged.extend(sample for sample in fold.begun() if sample.index not in judged)
-        decoded.prompt_token_ids = decoded.prompt_token_ids or fold.prompt_token_ids
+        if not fold.turns:
+            decoded.prompt_token_ids = decoded.prompt_token_ids or fold.prompt_token_ids

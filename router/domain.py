@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from router.enums import CheckClass, OnFailure, Outcome, Reason, Route, Status, Stopped, TaskKind
+from router.enums import (
+    CheckClass,
+    OnFailure,
+    Outcome,
+    Reason,
+    Route,
+    Status,
+    Stopped,
+    TaskKind,
+    ToolName,
+    ToolOutcome,
+)
 
 MAX_SAMPLES = 5  # DESIGN section 2: `verification.samples.max` is at most 5
 
@@ -71,6 +82,22 @@ class CheckSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolDefinition:
+    """A server-side tool as the model is told of it. `parameters` is the JSON schema of its arguments, an object."""
+
+    name: ToolName
+    version: str  # changes whenever an answer could; it travels to the cache key and the log
+    description: str
+    parameters: Mapping[str, Any]
+
+    @property
+    def function(self) -> dict[str, Any]:
+        """Its entry in OpenAI's `tools`."""
+        function = {"name": self.name.value, "description": self.description, "parameters": dict(self.parameters)}
+        return {"type": "function", "function": function}
+
+
+@dataclass(frozen=True, slots=True)
 class VerificationSpec:
     """What the request, its profile and its response format ask of the answer, merged and bounded."""
 
@@ -80,6 +107,8 @@ class VerificationSpec:
     samples_given: bool = False  # the client or the profile set the bounds: they beat `reasoning_effort`
     on_failure: OnFailure = OnFailure.RETURN
     profile: str | None = None
+    tools: tuple[ToolDefinition, ...] = ()  # the profile's: run here, between the turns of a sample
+    max_turns: int = 1  # upstream calls that one sample may take; 1 without tools
 
     @property
     def has_oracle(self) -> bool:
@@ -117,8 +146,35 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolResult:
+    """One call of a server-side tool, as the model wrote it, and what the model was told."""
+
+    call_id: str
+    name: str
+    arguments: str
+    outcome: ToolOutcome
+    content: str
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A step of a sample on the way to its answer: a completion that called tools, and their results."""
+
+    message: Mapping[str, Any]
+    finish_reason: str | None
+    results: tuple[ToolResult, ...]
+    prompt_token_ids: tuple[int, ...] | None = None  # None for the first: the group's
+    token_ids: tuple[int, ...] | None = None
+    logprobs: tuple[float | None, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
-    """One completion, as the engine returned it. Ids and logprobs are the engine's own, never re-encoded."""
+    """One completion, as the engine returned it. Ids and logprobs are the engine's own, never re-encoded.
+
+    One that called server-side tools is a conversation: `turns` led to it, and the rest is its last completion.
+    """
 
     index: int  # launch order within the group, from 0
     message: Mapping[str, Any]
@@ -129,6 +185,8 @@ class Sample:
     token_ids: tuple[int, ...] | None = None
     logprobs: tuple[float | None, ...] | None = None  # natural log, of the sampled tokens
     raw_logprobs: Mapping[str, Any] | None = None  # the engine's logprobs object, for a client that asked for it
+    turns: tuple[Turn, ...] = ()
+    prompt_token_ids: tuple[int, ...] | None = None  # of the last completion; None when it is the group's
 
     @property
     def text(self) -> str:

@@ -112,6 +112,23 @@ class Purpose(StrEnum):
     REPLAY = "replay"
 
 
+class ToolName(StrEnum):
+    """The server-side tools: a profile names those that its samples may call."""
+
+    CALCULATOR = "calculator"
+    PYTHON = "python"
+    SEARCH_NOTES = "search_notes"
+
+
+class ToolOutcome(StrEnum):
+    """What became of one call of a server-side tool. The model reads why in every case."""
+
+    OK = "ok"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    NOT_RUN = "not_run"
+
+
 class TaskKind(StrEnum):
     """The shape of the expected answer, as far as two answers can be compared."""
 

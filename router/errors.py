@@ -26,6 +26,7 @@
     + SandboxUnavailable       503  one that needs the sandbox
   x LogUnavailable             503  the group log cannot take another group
   x CacheUnavailable                caught in the service: a miss
+  x ToolError                       caught in the tool loop: the model is told
   x ConfigError                     exit code 2, one line with the cure
   x RecordError                     a group record or segment that cannot be read or written
     + SegmentCorrupt
@@ -182,6 +183,10 @@ class LogUnavailable(ThinkTwiceError):
 
 class CacheUnavailable(ThinkTwiceError):
     """The answer cache did not serve; treated as a miss."""
+
+
+class ToolError(ThinkTwiceError):
+    """A server-side tool cannot answer this call; the message tells the model why, so that it can do better."""
 
 
 class ConfigError(ThinkTwiceError):

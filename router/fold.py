@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from router.domain import Sample, Sampling, Tokens
+from router.domain import Sample, Sampling, Tokens, Turn
 from router.errors import BackendProtocolError
 
 _TEXT_FIELDS = ("content", "reasoning_content", "reasoning", "refusal")
@@ -65,10 +66,16 @@ class ChoiceFold:
 
 
 class StreamFold:
-    """All choices of one upstream call, its prompt's token ids and its token counts."""
+    """All choices of one upstream call, its prompt's token ids and its token counts.
 
-    def __init__(self, first_index: int, sampling: Sampling, model: str, n: int = 1) -> None:
+    `turns` are what the one sample of the call has behind it when the call goes on with a conversation.
+    """
+
+    def __init__(
+        self, first_index: int, sampling: Sampling, model: str, n: int = 1, turns: tuple[Turn, ...] = ()
+    ) -> None:
         self._first_index, self._sampling, self._model = first_index, sampling, model
+        self.turns = turns
         self._choices = {index: ChoiceFold() for index in range(n)}
         self._usage: Mapping[str, Any] = {}
         self.prompt_token_ids: tuple[int, ...] | None = None
@@ -101,7 +108,7 @@ class StreamFold:
         return [
             self._sample(index)
             for index, choice in self._choices.items()
-            if choice.finish_reason is not None or choice.token_ids or choice.message["content"]
+            if self.turns or choice.finish_reason is not None or choice.token_ids or choice.message["content"]
         ]
 
     def tokens(self) -> Tokens:
@@ -115,7 +122,8 @@ class StreamFold:
         )
 
     def _sample(self, index: int) -> Sample:
-        return self._choices[index].sample(self._first_index + index, self._sampling, self._model)
+        sample = self._choices[index].sample(self._first_index + index, self._sampling, self._model)
+        return replace(sample, turns=self.turns, prompt_token_ids=self.prompt_token_ids) if self.turns else sample
 
 
 def completion_samples(completion: Mapping[str, Any], sampling: Sampling, model: str) -> list[Sample]:

@@ -68,6 +68,14 @@ class Verifier(Protocol):
         ...
 
 
+class Tool(Protocol):
+    """A server-side tool. The caller bounds its time by cancelling it."""
+
+    async def call(self, arguments: Mapping[str, Any]) -> str:
+        """What the model is told. Arguments are any JSON object. Raises `ToolError`."""
+        ...
+
+
 class Store(Protocol):
     """Named values that expire, shared by the processes that share it. Raises `CacheUnavailable`."""
 

@@ -12,7 +12,7 @@ import msgspec
 import zstandard
 
 from router.domain import Sampling
-from router.enums import Outcome, Purpose, Reason, Route, Status, Stopped
+from router.enums import Outcome, Purpose, Reason, Route, Status, Stopped, ToolOutcome
 from router.errors import RecordError
 
 SCHEMA_VERSION = 1
@@ -33,6 +33,28 @@ class CheckRecord(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     required: bool = True
     weight: float = 1.0
+
+
+class ToolCallRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One call of a server-side tool: what the model wrote, and what it was told."""
+
+    call_id: str
+    name: str
+    arguments: str
+    outcome: ToolOutcome
+    content: str
+    ms: float
+
+
+class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A completion of a sample that called server-side tools, with its own prompt and actions, and its calls."""
+
+    message: dict[str, Any]
+    finish_reason: str | None
+    calls: tuple[ToolCallRecord, ...]
+    prompt_token_ids: tuple[int, ...] | None = None  # None in the first turn: the group's
+    completion_token_ids: tuple[int, ...] | None = None
+    behavior_logprobs: tuple[float | None, ...] | None = None
 
 
 class SampleRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +78,8 @@ class SampleRecord(msgspec.Struct, frozen=True, kw_only=True):
     selected: bool = False
     rl_eligible: bool = False
     ineligible_reason: str | None = None
+    turns: tuple[TurnRecord, ...] = ()  # what came before the completion, when the sample called server-side tools
+    prompt_token_ids: tuple[int, ...] | None = None  # of the completion after those turns; None: the group's
 
 
 class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -53,11 +53,13 @@ def ineligible_reason(sample: Sample, prompt: Prompt, engine: EngineInfo) -> str
     """Why this sample's logged probabilities cannot be those of the policy, or None when it may train.
 
     The rule is one fixed sampling profile: temperature 1 over the whole vocabulary, processed log-probabilities, no
-    grammar or bias. Anything else makes the importance ratio wrong without a sign of it.
+    grammar or bias. Anything else makes the importance ratio wrong without a sign of it. A conversation with tools is
+    not one completion of one prompt.
     """
     logprobs = sample.logprobs or ()
     faults = {
         "censored": not sample.completed,
+        "tool_turns": bool(sample.turns),
         "no_token_ids": not sample.token_ids,
         "no_logprobs": not logprobs,
         "logprobs_mode": engine.logprobs_mode != "processed_logprobs",

@@ -78,7 +78,8 @@ def _type_name(annotation: Any) -> str:
     if origin is typing.Literal:
         return ", ".join(f"`{value}`" for value in typing.get_args(annotation))
     if origin is tuple:
-        return f"list of {_type_name(typing.get_args(annotation)[0])}s"
+        listed = _type_name(typing.get_args(annotation)[0])
+        return f"list of {listed}" if listed.startswith("`") else f"list of {listed}s"
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
         return ", ".join(f"`{value}`" for value in annotation)
     return _NAMES[origin or annotation]

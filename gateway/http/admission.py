@@ -24,13 +24,13 @@ from router.settings import PriceSection
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """One request that asks to go on: `samples` at most, each of at most `bound()` tokens, at this price.
+    """One request that asks to go on: `draws` completions at most, each of at most `bound()` tokens, at this price.
 
     `deadline` is in seconds of the running event loop's clock.
     """
 
     tenant: str
-    samples: int
+    draws: int
     bound: Callable[[], Tokens]  # called only for a tenant with a budget
     price: PriceSection | None
     deadline: float
@@ -68,7 +68,7 @@ class Admission:
             reserved = Amount()
             if limits.budgeted:
                 meter = start_meter(asking.bound())
-                reserved = _amount(times(meter.bound, asking.samples), asking.price, limits.nanos_per_day is not None)
+                reserved = _amount(times(meter.bound, asking.draws), asking.price, limits.nanos_per_day is not None)
             held = await self._limiter.reserve(asking.tenant, reserved)
         try:
             if not self._gate.try_enter():

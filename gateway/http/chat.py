@@ -24,7 +24,7 @@ from gateway.http.idempotency import Idempotency, Reply
 from gateway.http.wire import PURPOSE_HEADER, parse_chat
 from gateway.service import AnswerService
 from gateway.tenants.keys import LOCAL, Caller
-from gateway.tenants.metering import sample_bound
+from gateway.tenants.metering import draw_bound
 from router.enums import Purpose
 from router.errors import LogUnavailable, NotAnswered, ThinkTwiceError
 from router.settings import Settings
@@ -130,8 +130,8 @@ class ChatRoute:
         call, deps = prepared.call, self._deps
         asking = Asking(
             tenant=call.tenant.name,
-            samples=prepared.most_samples,
-            bound=lambda: sample_bound(call.prompt, deps.engine),
+            draws=prepared.most_draws,
+            bound=lambda: draw_bound(call.prompt, deps.engine, grows=call.spec.max_turns > 1),
             price=price_of(deps.prices, prepared.policy),
             deadline=prepared.task.deadline,
         )

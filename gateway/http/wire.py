@@ -86,6 +86,7 @@ _OPTIONS = (
     "include_stop_str_in_output",
     "top_logprobs",
 )
+_TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
 _INTEGERS = ("top_k", "seed", "max_tokens", "max_completion_tokens", "min_tokens", "top_logprobs", "n")
 _SAMPLING = tuple(name for name in Sampling.__slots__ if name != "max_tokens")
 _RETRY_KEY = re.compile(r'"([ -!#-~]{1,255})"|([!#-~]{1,255})')  # a structured-field string, or bare as many send it
@@ -119,6 +120,8 @@ def parse_chat(
     )
     if (fields.n or 1) > 1 and spec.checks:
         raise InvalidRequest("n above 1 cannot be combined with checks: use verification.samples", param="n")
+    if spec.tools:
+        _refuse_own_tools(fields)
     if fields.stream_options is not None and not fields.stream:
         raise InvalidRequest("stream_options needs stream: true", param="stream_options")
     return ChatCall(
@@ -178,6 +181,15 @@ def _check_messages(messages: list[dict[str, Any]]) -> None:
                 raise InvalidRequest(f"{where}.content holds a part without a type", param=f"{where}.content")
             if "text" in part and not isinstance(part["text"], str):
                 raise InvalidRequest(f"{where}.content holds a text part that is no string", param=f"{where}.content")
+
+
+def _refuse_own_tools(fields: ChatFields) -> None:
+    """A profile's tools run here and the client's at the client: one conversation cannot have both."""
+    for name in _TOOL_FIELDS:
+        if getattr(fields, name) is not None:
+            raise InvalidRequest(f"{name} cannot be given beside a profile that brings its own tools", param=name)
+    if (fields.n or 1) > 1:
+        raise InvalidRequest("n above 1 cannot be combined with a profile's tools: use verification.samples", param="n")
 
 
 def _sampling(fields: ChatFields) -> Sampling:

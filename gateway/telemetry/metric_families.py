@@ -35,6 +35,7 @@ ERROR_CODES = ("400", "401", "403", "404", "409", "413", "422", "429", "499", "5
 TRAINING = (
     "eligible",
     "censored",
+    "tool_turns",
     "no_token_ids",
     "no_logprobs",
     "logprobs_mode",

@@ -31,11 +31,11 @@ def prompt_bound(value: Any, engine: EngineInfo, texts: int = 1) -> int:
     return min(len(msgspec.json.encode(value)) + TEMPLATE_TOKENS, texts * context)
 
 
-def sample_bound(prompt: Prompt, engine: EngineInfo) -> Tokens:
-    """The most tokens one sample of a chat prompt can cost."""
-    return Tokens(
-        prompt_bound([prompt.messages, prompt.options], engine), completion_bound(prompt.sampling.max_tokens, engine)
-    )
+def draw_bound(prompt: Prompt, engine: EngineInfo, *, grows: bool) -> Tokens:
+    """The most tokens one completion of a chat prompt can cost; one that `grows` with tool turns fills the context."""
+    context = engine.max_model_len or UNKNOWN_CONTEXT
+    asked = context if grows else prompt_bound([prompt.messages, prompt.options], engine)
+    return Tokens(asked, completion_bound(prompt.sampling.max_tokens, engine))
 
 
 def completion_bound(max_tokens: int | None, engine: EngineInfo) -> int:
@@ -51,7 +51,7 @@ def times(tokens: Tokens, count: int) -> Tokens:
 
 @dataclass(slots=True)
 class Meter:
-    """What one request has drawn so far; `bound` is the most that one of its samples can cost."""
+    """What one request has drawn so far; `bound` is the most that one of its completions can cost."""
 
     bound: Tokens
     drawn: Tokens = Tokens()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from router.domain import MAX_SAMPLES
-from router.enums import OnFailure
+from router.enums import OnFailure, ToolName
 from router.settings.section import Section
 
 
@@ -34,6 +35,18 @@ class VerifySection(Section):
     queue: int = Field(64, ge=1, description="Candidates that may wait for a worker before requests are refused.")
 
 
+class SearchNotesSection(Section):
+    """The documents that `search_notes` searches."""
+
+    dir: Path = Field(description="Folder of .md and .txt files; without one the tool cannot be used.")
+
+
+class ToolsSection(Section):
+    """The server-side tools that profiles may name."""
+
+    search_notes: SearchNotesSection | None = None
+
+
 class SampleBounds(Section):
     """Bounds of a group."""
 
@@ -48,4 +61,6 @@ class ProfileSection(Section):
     checks: tuple[dict[str, Any], ...] = Field((), description="Checks, as in the request's `verification.checks`.")
     samples: SampleBounds | None = Field(None, description="Bounds of the group.")
     on_failure: OnFailure | None = Field(None, description="What happens to an answer that did not verify.")
+    tools: tuple[ToolName, ...] = Field((), description="Server-side tools that its samples may call.")
+    max_turns: int = Field(4, ge=2, le=8, description="Model calls that one sample may take with its tools.")
     review: Literal["never", "unverified", "always"] = Field("never", description="Which answers a person reviews.")

@@ -17,7 +17,7 @@ from pydantic_settings import (
 )
 
 from router.errors import ConfigError
-from router.settings.answering import HeldoutSection, ProfileSection, RouterSection, VerifySection
+from router.settings.answering import HeldoutSection, ProfileSection, RouterSection, ToolsSection, VerifySection
 from router.settings.serving import BackendSection, LogSection, RedisSection, ServerSection, StateSection
 from router.settings.tenancy import KeysSection, PriceSection, TenantSection
 from router.settings.training import TrainingSection
@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     heldout: HeldoutSection = HeldoutSection()
     verify: VerifySection = VerifySection()
     training: TrainingSection = TrainingSection()
+    tools: ToolsSection = ToolsSection()
     profiles: dict[str, ProfileSection] = {}
     prices: dict[str, PriceSection] = {}
     tenants: dict[str, TenantSection] = {}

@@ -63,11 +63,8 @@ def calculation(text: str) -> tuple[list[Fraction], list[Fraction]]:
 
     Only + - * / and brackets count as operations. Raises `Unreadable`.
     """
-    runs = [run for run in _runs(text) if run]
-    if len(runs) != 1:
-        raise Unreadable
     sides: list[list[_Token]] = [[]]
-    for token in runs[0]:
+    for token in _only_run(text):
         if token.text == "=":
             sides.append([])
         elif token.kind == "sign" or _SAME.get(token.text, token.text) in ("^", "%"):
@@ -76,6 +73,21 @@ def calculation(text: str) -> tuple[list[Fraction], list[Fraction]]:
             sides[-1].append(token)
     values = [_Evaluator(side).value() for side in sides]
     return values, [_number(token.text) for token in sides[0] if token.kind == "number"]
+
+
+def evaluate(expression: str) -> Fraction:
+    """The exact value of one expression, in the whole notation of `equations`. Raises `Unreadable`."""
+    run = _only_run(expression)
+    if any(token.kind == "sign" for token in run):
+        raise Unreadable
+    return _Evaluator(run).value()
+
+
+def _only_run(text: str) -> list[_Token]:
+    runs = [run for run in _runs(text) if run]
+    if len(runs) != 1:
+        raise Unreadable
+    return runs[0]
 
 
 def _runs(line: str) -> Iterator[list[_Token]]:

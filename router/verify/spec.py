@@ -12,6 +12,7 @@ import msgspec
 from router.domain import MAX_SAMPLES, CheckSpec, VerificationSpec
 from router.enums import CheckClass, OnFailure
 from router.errors import ConfigError, InvalidRequest, UnknownProfile
+from router.tool_types import definitions
 from router.verify.check_type import CheckType
 from router.verify.limits import MAX_CHECKS, MAX_SPEC_BYTES, MAX_TIMEOUT_S, too_deep
 from router.verify.registry import CHECK_TYPES
@@ -84,6 +85,8 @@ def merge(
         samples_given=given,
         on_failure=_on_failure(body.get("on_failure"), profile, from_profile),
         profile=None if profile is None else f"{name}@{profile.version}",
+        tools=() if profile is None else definitions(profile.tools),
+        max_turns=profile.max_turns if profile is not None and profile.tools else 1,
     )
 
 

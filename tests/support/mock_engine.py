@@ -7,44 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from router.domain import content_text
+from tests.support.mock_script import Call, Fault, Script, asked
 
 MODEL = "mock-model"
-_LOGITS = (2.0, 0.0)  # of the sampled token and its only rival
-
-
-class Fault(StrEnum):
-    """What goes wrong instead of, or in the middle of, an answer."""
-
-    REFUSE = "refuse"  # a 400 with an error object
-    CRASH = "crash"  # a 500 without one
-    STALL = "stall"  # nothing more comes
-    CUT = "cut"  # the connection closes in the middle
-    ERROR_EVENT = "error_event"  # an error inside a stream
-    EMPTY = "empty"  # a stream of `[DONE]` alone
-    UNFINISHED = "unfinished"  # `[DONE]` before the last sample ended, or no choice at all
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """`answers` are given in turn, over all calls for one prompt; `delay_s` passes before each one's second half."""
-
-    answers: tuple[str, ...]
-    delay_s: float = 0.0
-    fault: Fault | None = None
-    finish_reason: str = "stop"
-    tool_calls: tuple[Mapping[str, Any], ...] = ()
-    padding: int = 0  # bytes in a field of its own in every chunk
 
 
 @dataclass(slots=True)
@@ -52,7 +26,7 @@ class MockEngine:
     """Use as a context manager. `requests` are the POST bodies as they came; `running` counts unfinished ones."""
 
     scripts: dict[str, Script] = field(default_factory=dict)
-    default: Script = Script(("The answer is \\boxed{4}.",))
+    default: Script = field(default_factory=partial(Script, ("The answer is \\boxed{4}.",)))
     port: int = 0
     model: str = MODEL
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -84,7 +58,7 @@ class MockEngine:
 
     def chats(self, key: str = "") -> list[dict[str, Any]]:
         """The chat requests whose last user message holds `key`; the probe's are those without a `cache_salt`."""
-        return [body for path, body in list(self.requests) if path.endswith("chat/completions") and key in _asked(body)]
+        return [body for path, body in list(self.requests) if path.endswith("chat/completions") and key in asked(body)]
 
     def _run(self, started: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
@@ -148,13 +122,14 @@ class MockEngine:
             data = [{"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}]
             usage = {"prompt_tokens": 1, "total_tokens": 1}
             return web.json_response({"object": "list", "model": body["model"], "data": data, "usage": usage})
-        script = next((script for key, script in self.scripts.items() if key in _asked(body)), self.default)
+        found = next((script for key, script in self.scripts.items() if key in asked(body)), self.default)
+        script = found.at_turn(body)
         if script.fault is Fault.REFUSE:
             return _error(400, "this prompt is refused by the engine")
         if script.fault is Fault.CRASH:
             return web.Response(status=500, text="Internal Server Error")
-        answers = self._next(script, _asked(body), body.get("n") or 1)
-        call = _Call(body, script, answers, plain=request.path == "/v1/completions")
+        answers = self._next(script, asked(body), body.get("n") or 1)
+        call = Call(body, script, answers, plain=request.path == "/v1/completions")
         if body.get("stream"):
             return await self._stream(request, call)
         if script.fault is Fault.STALL:
@@ -169,7 +144,7 @@ class MockEngine:
         self._given[asked] += count
         return [script.answers[(first + offset) % len(script.answers)] for offset in range(count)]
 
-    async def _stream(self, request: web.Request, call: _Call) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, call: Call) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         for chunk in () if call.script.fault is Fault.EMPTY else (*call.roles(), *call.parts(first=True)):
@@ -195,101 +170,6 @@ class MockEngine:
             await response.write(_event(call.head() | {"choices": [], "usage": call.usage()}))
         await response.write(b"data: [DONE]\n\n")
         return response
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One request with the answers it gets."""
-
-    body: dict[str, Any]
-    script: Script
-    answers: list[str]
-    plain: bool
-
-    def head(self) -> dict[str, Any]:
-        kind = "text_completion" if self.plain else f"chat.completion{'.chunk' if self.body.get('stream') else ''}"
-        return {"id": "chatcmpl-mock", "object": kind, "created": 1_700_000_000, "model": self.body["model"]}
-
-    def usage(self) -> dict[str, Any]:
-        prompt, completion = len(self._prompt_ids()), sum(map(len, self.answers))
-        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-
-    def whole(self) -> dict[str, Any]:
-        choices = (
-            [] if self.script.fault is Fault.UNFINISHED else [self._choice(*each) for each in enumerate(self.answers)]
-        )
-        ids = self._prompt_ids() if self.body.get("return_token_ids") else None
-        extra = {"system_fingerprint": None, "kv_transfer_params": None, "prompt_token_ids": ids}
-        return self.head() | {"choices": choices, "usage": self.usage()} | extra
-
-    def roles(self) -> list[dict[str, Any]]:
-        ids = self._prompt_ids() if self.body.get("return_token_ids") else None
-        role = {"delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
-        if self.plain:
-            return []
-        return [self.head() | {"choices": [{"index": i, **role}], "prompt_token_ids": ids} for i in self._indices()]
-
-    def parts(self, *, first: bool) -> list[dict[str, Any]]:
-        padding = {"system_fingerprint": "x" * self.script.padding} if self.script.padding else {}
-        return [self.head() | padding | {"choices": [self._part(index, first=first)]} for index in self._indices()]
-
-    def _part(self, index: int, *, first: bool) -> dict[str, Any]:
-        answer = self.answers[index]
-        half = len(answer) // 2
-        text = answer[:half] if first else answer[half:]
-        ending = {"finish_reason": None if first else self.script.finish_reason, "stop_reason": None}
-        if self.plain:
-            return {"index": index, "text": text, "logprobs": None, **ending}
-        delta: dict[str, Any] = {"content": text}
-        if self.script.tool_calls:
-            delta = {"tool_calls": [_half_call(at, call, first) for at, call in enumerate(self.script.tool_calls)]}
-        return {"index": index, "delta": delta, **self._tokens(text), **ending}
-
-    def _choice(self, index: int, answer: str) -> dict[str, Any]:
-        ending = {"finish_reason": self.script.finish_reason, "stop_reason": None}
-        if self.plain:
-            return {"index": index, "text": answer, "logprobs": None, **ending}
-        message: dict[str, Any] = {"role": "assistant", "content": answer, "refusal": None, "reasoning_content": None}
-        if self.script.tool_calls:
-            message |= {"content": None, "tool_calls": list(self.script.tool_calls)}
-        return {"index": index, "message": message, **self._tokens(answer), **ending}
-
-    def _tokens(self, text: str) -> dict[str, Any]:
-        ids = list(map(ord, text)) if self.body.get("return_token_ids") else None
-        logprobs = {"content": [self._entry(char) for char in text]} if self.body.get("logprobs") else None
-        return {"token_ids": ids, "logprobs": logprobs}
-
-    def _entry(self, char: str) -> dict[str, Any]:
-        """Processed log-probabilities: those of the logits divided by the temperature."""
-        temperature = self.body.get("temperature") or 1.0
-        scaled = [logit / max(temperature, 1e-2) for logit in _LOGITS]  # as vLLM, which takes no smaller one
-        norm = math.log(sum(map(math.exp, scaled)))
-        ranked = [
-            {"token": token, "logprob": z - norm, "bytes": None} for token, z in zip((char, "~"), scaled, strict=True)
-        ]
-        return ranked[0] | {"top_logprobs": ranked[: self.body.get("top_logprobs") or 0]}
-
-    def _indices(self) -> range:
-        return range(len(self.answers))
-
-    def _prompt_ids(self) -> list[int]:
-        return list(map(ord, _asked(self.body))) or [0]
-
-
-def _half_call(index: int, call: Mapping[str, Any], first: bool) -> dict[str, Any]:
-    arguments = call["function"]["arguments"]
-    half = len(arguments) // 2
-    if first:
-        function = {"name": call["function"]["name"], "arguments": arguments[:half]}
-        return {"index": index, "id": call["id"], "type": "function", "function": function}
-    return {"index": index, "function": {"arguments": arguments[half:]}}
-
-
-def _asked(body: Mapping[str, Any]) -> str:
-    if "messages" not in body:
-        return str(body.get("prompt", body.get("input", "")))
-    users = [message for message in body["messages"] if message.get("role") == "user"]
-    return content_text(users[-1].get("content")) if users else ""
 
 
 def _event(data: Mapping[str, Any]) -> bytes:

@@ -7,7 +7,13 @@ from router import errors
 from router.errors import BackendRejected, ModelNotFound, ThinkTwiceError, VerifierUnavailable
 
 TREE = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, ThinkTwiceError)]
-NEVER_IN_A_REQUEST = {errors.ConfigError, errors.RecordError, errors.SegmentCorrupt, errors.TrainingError}
+NEVER_IN_A_REQUEST = {
+    errors.ConfigError,
+    errors.RecordError,
+    errors.SegmentCorrupt,
+    errors.ToolError,
+    errors.TrainingError,
+}
 
 
 @pytest.mark.parametrize("cls", TREE)

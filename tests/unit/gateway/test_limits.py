@@ -112,6 +112,15 @@ async def test_how_many_samples_are_reserved(tmp_path: Path, fields: dict[str, A
     assert reserved.tokens % samples == 0 and 300 < reserved.tokens / samples < 400
 
 
+async def test_with_tools_every_turn_of_every_sample_is_reserved(tmp_path: Path) -> None:
+    """A turn's prompt grows by what the tools said, so that it counts as the whole context."""
+    spy = Spy()
+    tables = local(tokens_per_day=BUDGET) | {"profiles": {"tooled": {"tools": ["calculator"], "max_turns": 3}}}
+    app = application(serving(tmp_path, "a story"), quota=spy, tables=tables)
+    assert (await post(app, chat(verification={"profile": "tooled"}))).status == 200
+    assert [reserved.tokens for reserved in spy.reserved] == [3 * (2048 + 50)]
+
+
 async def test_without_max_tokens_the_context_is_reserved(tmp_path: Path) -> None:
     spy = Spy()
     app = application(serving(tmp_path, "a story"), quota=spy, tables=local(tokens_per_day=BUDGET))

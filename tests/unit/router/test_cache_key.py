@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from router.cache_key import cache_key, key_of
 from router.domain import CheckSpec, Prompt, Sampling, VerificationSpec
-from router.enums import CheckClass, OnFailure
+from router.enums import CheckClass, OnFailure, ToolName
+from router.tool_types import TOOL_TYPES
 
 CHECK = CheckSpec(
     id="c0",
@@ -33,6 +34,7 @@ PROMPT = Prompt(
     },
     sampling=Sampling(temperature=0.5, max_tokens=64),
 )
+CALCULATOR = TOOL_TYPES[ToolName.CALCULATOR]
 SPEC = VerificationSpec(checks=(CHECK,), profile="gsm8k@1")
 BASE: dict[str, Any] = {
     "tenant": "local",
@@ -88,6 +90,8 @@ def test_the_key_is_made_from_the_digest() -> None:
         {"verification": spec(min_samples=2)},
         {"verification": spec(max_samples=4)},
         {"verification": spec(profile="gsm8k@2")},
+        {"verification": spec(tools=(CALCULATOR,))},
+        {"verification": spec(max_turns=2)},
         *[{"prompt": replace(PROMPT, sampling=replace(PROMPT.sampling, **{name: 1}))} for name in Sampling.__slots__],
     ],
 )
@@ -95,6 +99,11 @@ def test_any_difference_in_the_question_is_another_key(changed: dict[str, Any]) 
     key, digest = cache_key(**BASE)
     other, other_digest = cache_key(**{**BASE, **changed})
     assert other != key and other_digest != digest
+
+
+def test_another_version_of_a_tool_is_another_key() -> None:
+    keys = {cache_key(**{**BASE, "verification": spec(tools=(replace(CALCULATOR, version=v),))}) for v in "12"}
+    assert len(keys) == 2
 
 
 def test_what_is_done_with_a_failure_is_no_part_of_the_question() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.domain import Sampling
-from router.enums import Purpose, Route, Status, Stopped
+from router.enums import Purpose, Route, Status, Stopped, ToolOutcome
 from router.errors import RecordError
 from router.records import SCHEMA_VERSION, GroupRecord, decode_answer, decode_group, encode
 from tests.support.groups import answer, group, sample
@@ -38,6 +38,27 @@ def test_a_record_of_schema_1_is_readable_for_ever() -> None:
     assert first.checks[0].outcome == "fail" and first.reward == 0.0 and not first.selected
     assert second.censored and second.finish_reason is None and second.ineligible_reason == "no_logprobs"
     assert record.failures == ("engine: connection reset",) and record.cost_usd == 0.00012
+
+
+def test_a_record_with_tool_turns_is_readable_for_ever() -> None:
+    """Turns came after schema 1 was first written: records without them read as samples that took none."""
+    older, newer = (decode_group((GOLDEN / name).read_bytes()) for name in ("group-v1.bin", "group-v1-tools.bin"))
+    assert all(sample.turns == () and sample.prompt_token_ids is None for sample in older.samples)
+    [sample] = newer.samples
+    assert (sample.prompt_token_ids, sample.ineligible_reason) == ((1, 2, 7, 8), "tool_turns")
+    [turn] = sample.turns
+    assert (turn.finish_reason, turn.completion_token_ids, turn.behavior_logprobs) == (
+        "tool_calls",
+        (5, 6),
+        (-0.5, None),
+    )
+    assert turn.prompt_token_ids is None and turn.message["content"] is None
+    assert [(call.name, call.outcome) for call in turn.calls] == [
+        ("calculator", ToolOutcome.OK),
+        ("search_notes", ToolOutcome.TIMEOUT),
+    ]
+    first, _ = turn.calls
+    assert (first.call_id, first.arguments, first.content, first.ms) == ("c1", '{"expression": "2+2"}', "4", 0.25)
 
 
 def test_the_golden_record_names_every_field_of_its_schema() -> None:
