@@ -57,6 +57,8 @@ test-vllm: install-dev
 
 bench: install-dev
 	$(BIN)/python tests/bench/engine_batching.py --model "$$($(BIN)/thinktwice engine --convert-only)"
+	@PYTHON=$(PYTHON) deploy/bench-peers $(CACHE)/bench-peers || true
+	$(BIN)/python -m tests.bench.gateway_speed --peers $(CACHE)/bench-peers --soak 100000
 
 docs: install-dev
 	$(BIN)/python -m router.cli_docs > docs/cli.md
