@@ -16,7 +16,7 @@ NOTES = (
     " that of the engine alone in the same round. CPU is user and system time of the gateway's processes, without the"
     " engine, Redis and the load generator. RSS counts shared pages in each process that maps them.",
     f"*{BARE}* asks for token ids and log-probabilities, routes, and logs the group with its prompt hash;"
-    f" *{FULL}* authenticates, reserves and settles the tenant's limits in Redis and has each answer checked in a worker"
+    f" *{FULL}* authenticates, reserves and settles the tenant's limits in Redis and has answers checked in a worker"
     " process, whose CPU counts. The peers pass the request on.",
     "On a machine whose cores are shared, times wait for a core; CPU for the same work varies less, ratios within a"
     " round least.",
