@@ -44,9 +44,9 @@ from router.ports import Tool
 from router.registry import PolicyRegistry
 from router.route import Router
 from router.settings import BackendSection, RedisSection, Settings
-from router.verify.pool import WorkerPool
 from router.verify.registry import CHECK_TYPES
 from router.verify.spec import check_profiles
+from router.verify.verifier import open_verifier
 
 _LEASE_SLACK_S = 60.0  # a stream may go on past its deadline while its client reads
 _FIRST_LOOK_S = 5.0  # an engine that stalls does not keep the gateway from answering its probes
@@ -89,9 +89,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         stack.push_async_callback(log.close)
         store = _store(settings.redis, metrics)
         stack.push_async_callback(store.close)
-        verifier = await stack.enter_async_context(
-            WorkerPool(workers=settings.verify.workers, queue=settings.verify.queue)
-        )
+        verifier = await stack.enter_async_context(open_verifier(settings.verify, settings.sandbox))
         backend = await stack.enter_async_context(
             BackendPool([_engine(url, settings.backend) for url in settings.backend.urls], metrics)
         )

@@ -66,8 +66,8 @@ class AnswerService:
         deps = self._deps
         policy = await deps.policies.ready(call.model)
         deps.log.admit()
-        if call.spec.checks and not deps.verifier.available():
-            raise VerifierUnavailable("the checks of this request cannot run now: no verification worker is up")
+        if call.spec.checks and not deps.verifier.available(call.spec.checks):
+            raise VerifierUnavailable("the checks of this request cannot run now: no worker or no sandbox is up")
         if call.n > 1 and (call.effort.full_allowance or call.spec.samples_given):
             raise InvalidRequest("n above 1 is for the single-sample path; the vote draws verification.samples", "n")
         group_id = new_group_id()

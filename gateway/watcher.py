@@ -50,7 +50,6 @@ class Watcher:
         faults = {
             self._cache_name: not cache_up,
             "backend": engine_up and deps.backend.degraded is not None,
-            "verifier": not deps.verifier.available(),
             "log": deps.log.healthy is not None,
             "keys": not self._follow_keys(),
         }
@@ -58,7 +57,8 @@ class Watcher:
         policy_fault = await self._policies()
         deps.metrics.set_cache(self._cache_name, cache_up)
         deps.metrics.set_log_queue(deps.log.queue_length)
-        degraded = [name for name, down in faults.items() if down]
+        deps.metrics.set_verifier(deps.verifier.down)
+        degraded = [*(name for name, down in faults.items() if down), *deps.verifier.down]
         self.health = Health(engine_up, degraded if policy_fault is None else [*degraded, policy_fault])
 
     async def _engine(self) -> bool:

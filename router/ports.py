@@ -59,12 +59,17 @@ class Verifier(Protocol):
         """One result a check, in the order given. Raises `VerifierUnavailable` when its queue is full."""
         ...
 
-    def available(self) -> bool:
-        """Whether checks can run now."""
+    def available(self, checks: Sequence[CheckSpec]) -> bool:
+        """Whether these checks would run now."""
         ...
 
     def idle(self) -> bool:
         """Whether checks handed in now would start at once."""
+        ...
+
+    @property
+    def down(self) -> tuple[str, ...]:
+        """The parts of it that do not work while the rest does: `verifier`, `sandbox`."""
         ...
 
 

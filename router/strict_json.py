@@ -88,10 +88,17 @@ def span(text: str) -> str:
     text = text.strip()
     if text[:1] in _OPENING + '"' and text[:1]:
         return text
-    fenced = _FENCE.split(text)
-    if len(fenced) >= 3:
-        never_closed = len(fenced) % 2 == 0
-        return fenced[-1 if never_closed else -2].strip()
+    if (block := last_fenced_block(text)) is not None:
+        return block.strip()
     start = min((found for char in _OPENING if (found := text.find(char)) >= 0), default=None)
     end = max(text.rfind(char) for char in _CLOSING)
     return text if start is None or end < start else text[start : end + 1]
+
+
+def last_fenced_block(text: str) -> str | None:
+    """What the last fenced block of `text` holds, up to the end of a text that was cut inside it; None without one."""
+    fenced = _FENCE.split(text)
+    if len(fenced) < 3:
+        return None
+    never_closed = len(fenced) % 2 == 0
+    return fenced[-1 if never_closed else -2]

@@ -20,7 +20,9 @@ CHECK_TYPES = (
     "constraints",
     "arithmetic_steps",
     "format",
+    "python_tests",
 )
+VERIFIER_PARTS = ("verifier", "sandbox")
 NO_ROUTE = "none"  # the request ended before a route was taken
 DENIALS = (
     "invalid_api_key",
@@ -166,6 +168,9 @@ class Answers:
             "verifications_total",
             "Checks run on samples, by outcome; `error` and `timeout` are ours, neither pass nor fail",
             {"verifier": (*verifiers, OTHER), "outcome": tuple(Outcome)},
+        )
+        self.verifier_up = families.gauge(
+            "verifier_up", "0 while this part of verification is down", {"part": VERIFIER_PARTS}
         )
         self.verifier_duration = families.histogram(
             "verifier_duration_seconds", "Time of one check", _VERIFIER_BUCKETS, {"verifier": (*verifiers, OTHER)}

@@ -7,7 +7,7 @@ client sends becomes a label: what is not in a closed set is counted as `other`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -22,6 +22,7 @@ from gateway.telemetry.metric_families import (
     FINISHES,
     NO_ROUTE,
     TRAINING,
+    VERIFIER_PARTS,
     Answers,
     CacheResult,
     Engines,
@@ -157,6 +158,11 @@ class Metrics:
     def set_cache(self, store: str, up: bool) -> None:
         """Show whether the cache (`redis` or `memory`) serves."""
         self._stores.cache_up.labels(store).set(up)
+
+    def set_verifier(self, down: Collection[str]) -> None:
+        """Show which parts of verification work."""
+        for part in VERIFIER_PARTS:
+            self._answers.verifier_up.labels(part).set(part not in down)
 
     def set_breaker(self, state: BreakerState) -> None:
         """Show whether Redis is asked."""

@@ -11,10 +11,9 @@ from router.enums import Tier
 from router.errors import SandboxUnavailable
 from router.sandbox.canary import probe
 from router.sandbox.launch import launcher
-from router.sandbox.sandbox import Sandbox
+from router.sandbox.sandbox import OFF, Sandbox
 
 PROBE_INTERVAL_S = 60.0
-OFF = "the sandbox is off: set [sandbox] backend"
 
 _log = logging.getLogger(__name__)
 

@@ -14,6 +14,8 @@ from router.errors import SandboxUnavailable
 from router.sandbox.box import Box, BoxEnded
 from router.sandbox.launch import Launcher
 
+OFF = "the sandbox is off: set [sandbox] backend"
+
 
 @dataclass(frozen=True, slots=True)
 class Ran:
@@ -60,6 +62,11 @@ class Sandbox:
     def tier(self) -> Tier | None:
         """What isolates the jobs; None where none can run."""
         return self._launcher.tier if self._launcher else None
+
+    @property
+    def broken(self) -> bool:
+        """Whether it should run jobs and cannot."""
+        return self.fault is not None and self.fault != OFF
 
     def available(self) -> bool:
         """Whether a job handed in now would run."""

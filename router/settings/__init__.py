@@ -3,7 +3,7 @@
 Both processes read the same file, so its schema lives here. Nothing else reads the environment.
 """
 
-from router.settings.answering import ProfileSection, SampleBounds
+from router.settings.answering import ProfileSection, SampleBounds, SandboxSection, VerifySection
 from router.settings.file import ENV_PREFIX, Settings, load_settings
 from router.settings.section import Section
 from router.settings.serving import BackendSection, LogSection, RedisSection, ServerSection
@@ -18,10 +18,12 @@ __all__ = [
     "ProfileSection",
     "RedisSection",
     "SampleBounds",
+    "SandboxSection",
     "Section",
     "ServerSection",
     "Settings",
     "TenantSection",
     "TrainingSection",
+    "VerifySection",
     "load_settings",
 ]

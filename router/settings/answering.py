@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from router.domain import MAX_SAMPLES
-from router.enums import OnFailure, ToolName
+from router.enums import OnFailure, Tier, ToolName
 from router.settings.section import Section
 
 
@@ -45,6 +45,25 @@ class ToolsSection(Section):
     """The server-side tools that profiles may name."""
 
     search_notes: SearchNotesSection | None = None
+
+
+class SandboxSection(Section):
+    """Isolation of the checks that run code: `python_tests`, `sql` and `command`."""
+
+    backend: Literal["auto", "bwrap", "landlock", "off"] = Field(
+        "auto",
+        description="What isolates untrusted code; `auto`: bubblewrap, else Landlock, else such checks are refused.",
+    )
+    warm: int = Field(2, ge=0, le=64, description="Sandboxes kept ready, about 12 MB each; every one is used once.")
+    jobs: int = Field(4, ge=1, le=64, description="Checks in the sandbox at a time, at most 512 MB for each process.")
+    queue: int = Field(64, ge=1, description="Checks that may wait for a sandbox before requests are refused.")
+
+    @property
+    def tiers(self) -> tuple[Tier, ...]:
+        """The tiers to try, strongest first."""
+        if self.backend == "off":
+            return ()
+        return tuple(Tier) if self.backend == "auto" else (Tier(self.backend),)
 
 
 class SampleBounds(Section):

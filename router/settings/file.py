@@ -17,7 +17,14 @@ from pydantic_settings import (
 )
 
 from router.errors import ConfigError
-from router.settings.answering import HeldoutSection, ProfileSection, RouterSection, ToolsSection, VerifySection
+from router.settings.answering import (
+    HeldoutSection,
+    ProfileSection,
+    RouterSection,
+    SandboxSection,
+    ToolsSection,
+    VerifySection,
+)
 from router.settings.serving import BackendSection, LogSection, RedisSection, ServerSection, StateSection
 from router.settings.tenancy import KeysSection, PriceSection, TenantSection
 from router.settings.training import TrainingSection
@@ -46,6 +53,7 @@ class Settings(BaseSettings):
     router: RouterSection = RouterSection()
     heldout: HeldoutSection = HeldoutSection()
     verify: VerifySection = VerifySection()
+    sandbox: SandboxSection = SandboxSection()
     training: TrainingSection = TrainingSection()
     tools: ToolsSection = ToolsSection()
     profiles: dict[str, ProfileSection] = {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from router.enums import CheckClass, Outcome
+from router.sandbox.sandbox import Job
 
 Params = TypeVar("Params", bound=msgspec.Struct)
 
@@ -38,11 +39,10 @@ def undecided(detail: str) -> Judgement:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckType(Generic[Params]):
-    """One type of check.
+class Admitted(Generic[Params]):
+    """What admission needs of a type of check.
 
     `admit` runs in the serving process: cheap (< 50 ms); it raises `InvalidRequest`, `param` being the field at fault.
-    `run` runs in a worker only: pure, synchronous, free to hang or to die.
     """
 
     name: str
@@ -50,4 +50,21 @@ class CheckType(Generic[Params]):
     version: str  # changes whenever a verdict could; it travels to the cache key, the response and the log
     params: type[Params]
     admit: Callable[[Params], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckType(Admitted[Params]):
+    """A type whose `run` runs in a worker only: pure, synchronous, free to hang or to die."""
+
     run: Callable[[Params, str], Judgement]
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxedCheck(Admitted[Params]):
+    """A type that runs code of the candidate or the tenant.
+
+    `run` is a coroutine of the serving process: it may only ask the sandboxes of its job and compare plain values. It
+    has `timeout_s` from the moment they are open, and raises `SandboxUnavailable` when they cannot be.
+    """
+
+    run: Callable[[Params, str, Job, float], Awaitable[Judgement]]

@@ -1,4 +1,4 @@
-"""A pool of warm workers that run checks apart from the serving process (implements `router.ports.Verifier`).
+"""A pool of warm workers that run the pure checks apart from the serving process.
 
 The parent holds every deadline and kills; a killed or dead worker is replaced in the background. A worker that a
 cancelled caller left in the middle of a job is killed, so no report can reach another caller.

@@ -1,4 +1,4 @@
-"""The check types there are. A new type is one module in `checks` and one line here."""
+"""The check types there are. A new type is one module in `checks` and one name here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from router.verify.check_type import CheckType
+from router.verify.check_type import Admitted, CheckType, SandboxedCheck
 from router.verify.checks import (
     arithmetic_steps,
     choice,
@@ -16,12 +16,17 @@ from router.verify.checks import (
     json_schema,
     math,
     numeric,
+    python_tests,
     regex,
 )
 
-CHECK_TYPES: Mapping[str, CheckType[Any]] = MappingProxyType(
+PURE_TYPES: Mapping[str, CheckType[Any]] = MappingProxyType(
     {
         module.TYPE.name: module.TYPE
         for module in (math, numeric, exact, choice, regex, json_schema, constraints, arithmetic_steps, format)
     }
 )
+SANDBOXED_TYPES: Mapping[str, SandboxedCheck[Any]] = MappingProxyType(
+    {module.TYPE.name: module.TYPE for module in (python_tests,)}
+)
+CHECK_TYPES: Mapping[str, Admitted[Any]] = MappingProxyType({**PURE_TYPES, **SANDBOXED_TYPES})

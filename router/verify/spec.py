@@ -13,7 +13,7 @@ from router.domain import MAX_SAMPLES, CheckSpec, VerificationSpec
 from router.enums import CheckClass, OnFailure
 from router.errors import ConfigError, InvalidRequest, UnknownProfile
 from router.tool_types import definitions
-from router.verify.check_type import CheckType
+from router.verify.check_type import Admitted
 from router.verify.limits import MAX_CHECKS, MAX_SPEC_BYTES, MAX_TIMEOUT_S, too_deep
 from router.verify.registry import CHECK_TYPES
 
@@ -135,7 +135,7 @@ def _parse_check(item: object, where: str, default_id: str, default_timeout_s: f
     )
 
 
-def _params(kind: CheckType[Any], item: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+def _params(kind: Admitted[Any], item: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """The type's own fields, validated and admitted, as plain JSON values."""
     own = {key: value for key, value in item.items() if key not in _COMMON_FIELDS}
     for key in own:

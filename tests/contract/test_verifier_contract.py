@@ -1,4 +1,4 @@
-"""What every `router.ports.Verifier` promises: run against the worker pool and against an in-process fake."""
+"""What every `router.ports.Verifier` promises: run against the isolated one and against an in-process fake."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from router.domain import CheckResult, CheckSpec
 from router.enums import Outcome
 from router.errors import VerifierUnavailable
 from router.ports import Verifier
-from router.verify.pool import WorkerPool
+from router.settings import SandboxSection, VerifySection
 from router.verify.protocol import Task
 from router.verify.spec import parse_checks
+from router.verify.verifier import open_verifier
 from router.verify.worker import judge
 
 QUEUE = 3
@@ -29,7 +30,7 @@ class InProcessVerifier:
         self._waiting = 0
 
     async def verify(self, checks: Sequence[CheckSpec], text: str) -> tuple[CheckResult, ...]:
-        if not self.available():
+        if not self.available(checks):
             raise VerifierUnavailable("busy")
         self._waiting += 1
         async with self._turn:
@@ -37,11 +38,15 @@ class InProcessVerifier:
             await asyncio.sleep(0)
             return tuple(self._result(check, text) for check in checks)
 
-    def available(self) -> bool:
+    def available(self, checks: Sequence[CheckSpec]) -> bool:
         return self._waiting < QUEUE
 
     def idle(self) -> bool:
         return not self._turn.locked()
+
+    @property
+    def down(self) -> tuple[str, ...]:
+        return ()
 
     @staticmethod
     def _result(check: CheckSpec, text: str) -> CheckResult:
@@ -57,12 +62,12 @@ async def fake() -> AsyncIterator[Verifier]:
 
 
 @asynccontextmanager
-async def pool() -> AsyncIterator[Verifier]:
-    async with WorkerPool(workers=1, queue=QUEUE) as started:
+async def isolated() -> AsyncIterator[Verifier]:
+    async with open_verifier(VerifySection(workers=1, queue=QUEUE), SandboxSection(backend="off")) as started:
         yield started
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[pool, fake], ids=["pool", "fake"])
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[isolated, fake], ids=["isolated", "fake"])
 async def verifier(request: pytest.FixtureRequest) -> AsyncIterator[Verifier]:
     async with request.param() as ready:
         yield ready
@@ -115,10 +120,10 @@ async def test_scores_only_with_a_verdict_and_no_secrets_in_details(verifier: Ve
 
 
 async def test_a_full_queue_refuses_and_recovers(verifier: Verifier) -> None:
-    assert verifier.available()
+    assert verifier.available(CHECKS)
     asked = [asyncio.create_task(verifier.verify(CHECKS, r"\boxed{\sqrt{8}}")) for _ in range(QUEUE + 8)]
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
     refused = [outcome for outcome in outcomes if isinstance(outcome, VerifierUnavailable)]
     assert 0 < len(refused) < len(asked)
-    assert verifier.available()
+    assert verifier.available(CHECKS)
     assert len(await verifier.verify(CHECKS, "")) == len(CHECKS)

@@ -9,9 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from router.enums import Outcome
-from router.verify.registry import CHECK_TYPES
+from router.verify.registry import PURE_TYPES
 
-MATH = CHECK_TYPES["math"]
+MATH = PURE_TYPES["math"]
 ATOMS = [
     r"\frac{1}{2}",
     r"\sqrt{3}",

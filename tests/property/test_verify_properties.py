@@ -18,7 +18,7 @@ from router.extract import final_answer, last_number
 from router.quantity import parse_quantity
 from router.strict_json import NotJson, loads
 from router.verify.composite import compose
-from router.verify.registry import CHECK_TYPES
+from router.verify.registry import PURE_TYPES
 
 Pairs = list[tuple[CheckSpec, CheckResult]]
 
@@ -132,7 +132,7 @@ def test_numeric_and_math_accept_equals_only(digits: int, places: int, other: in
         else str(digits)
     )
     for name in ("numeric", "math"):
-        kind = CHECK_TYPES[name]
+        kind = PURE_TYPES[name]
         params = msgspec.convert({"reference": decimal}, kind.params)
         assert kind.run(params, f"\\boxed{{{value}}}").outcome is Outcome.PASS
         stated = Fraction(other, 10**places)
@@ -154,7 +154,7 @@ def test_checks_never_raise_on_any_text(text: str) -> None:
         ("constraints", {"rules": [{"rule": "sum", "max": 5}, {"rule": "sudoku", "puzzle": ["...."] * 4}]}),
         ("format", {"max_tokens": 5, "numbered_steps": True, "single_final_answer": True}),
     ):
-        kind = CHECK_TYPES[name]
+        kind = PURE_TYPES[name]
         outcome = kind.run(msgspec.convert(raw, kind.params), text.encode(errors="replace").decode()).outcome
         assert outcome in (Outcome.PASS, Outcome.FAIL, Outcome.SKIPPED)
 

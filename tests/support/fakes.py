@@ -156,9 +156,14 @@ class TextVerifier:
         self.calls += 1
         return tuple(_judge(check, text) for check in checks)
 
-    def available(self) -> bool:
+    def available(self, checks: Sequence[CheckSpec]) -> bool:
         """Whether the script says so."""
         return self.up
+
+    @property
+    def down(self) -> tuple[str, ...]:
+        """The workers, when the script says so."""
+        return () if self.up else ("verifier",)
 
     def idle(self) -> bool:
         """Whether the script says so."""

@@ -81,6 +81,7 @@ class GatewayProcess:
             "THINKTWICE_LOG__DIR": str(self.log_dir),
             "THINKTWICE_LOG__MIN_FREE_BYTES": "0",
             "THINKTWICE_VERIFY__WORKERS": "1",
+            "THINKTWICE_SANDBOX__BACKEND": "off",  # whoever needs it says so
             **ALL_IN_TIME,
             **self.env,
         }

@@ -13,11 +13,11 @@ import pytest_asyncio
 
 from router.enums import RunEnd, Tier
 from router.errors import SandboxUnavailable
-from router.sandbox import canary, choice, launch
+from router.sandbox import canary, launch
 from router.sandbox.box import MAX_OUTPUT_BYTES, Box
 from router.sandbox.canary import probe
 from router.sandbox.choice import open_sandbox, watch
-from router.sandbox.sandbox import Sandbox
+from router.sandbox.sandbox import OFF, Sandbox
 from tests.support.sandboxes import launcher_or_skip, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -131,10 +131,12 @@ async def test_a_tier_that_cannot_be_had_has_no_weaker_successor(monkeypatch: py
     launcher_or_skip(Tier.LANDLOCK)
     monkeypatch.setattr(launch.shutil, "which", lambda name: None if name == "bwrap" else f"/usr/bin/{name}")
     async with open_sandbox([Tier.BWRAP], warm=0, jobs=1, queue=1) as down:
-        assert down.tier is None and not down.available() and down.fault == "bwrap: bwrap is not installed"
+        assert (
+            down.tier is None and down.broken and not down.available() and down.fault == "bwrap: bwrap is not installed"
+        )
         with pytest.raises(SandboxUnavailable):
             await down.run("print(1)", 1)
     async with open_sandbox(tuple(Tier), warm=0, jobs=1, queue=1) as weaker:
         assert weaker.tier is Tier.LANDLOCK and weaker.available()
     async with open_sandbox((), warm=0, jobs=1, queue=1) as off:
-        assert off.fault == choice.OFF
+        assert off.fault == OFF and not off.broken and not off.available()

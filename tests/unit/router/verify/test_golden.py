@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from router.verify.registry import CHECK_TYPES
+from router.verify.registry import PURE_TYPES
 from router.verify.spec import parse_checks
 
 CORPUS = Path(__file__).parents[3] / "golden" / "verifiers"
@@ -27,14 +27,14 @@ def _rows() -> list[Any]:
 @pytest.mark.parametrize("row", _rows())
 def test_verdict(row: dict[str, Any]) -> None:
     (check,) = parse_checks([row["check"]], where="checks", default_timeout_s=3.0)
-    kind = CHECK_TYPES[check.type]
+    kind = PURE_TYPES[check.type]
     found = kind.run(msgspec.convert(check.params, kind.params), row["text"])
     assert found.outcome == row["expect"], found.detail
     earns = found.outcome == "pass" and check.type != "format"
     assert (found.score is not None) == (earns or found.outcome == "fail")
 
 
-@pytest.mark.parametrize("name", sorted(CHECK_TYPES))
+@pytest.mark.parametrize("name", sorted(PURE_TYPES))
 def test_every_type_has_a_corpus_with_both_verdicts(name: str) -> None:
     rows = [json.loads(line) for line in (CORPUS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) >= LEAST_ROWS.get(name, 20)

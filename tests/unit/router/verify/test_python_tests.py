@@ -1,0 +1,167 @@
+"""`python_tests` on both tiers: verdicts, scores, and who is to blame for a deadline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from router.enums import Outcome, Tier
+from router.errors import InvalidRequest
+from router.sandbox.sandbox import Sandbox
+from router.verify.checks.python_tests import same
+from router.verify.spec import parse_checks
+from tests.support.checking import judge
+from tests.support.sandboxes import opened
+
+ADD = {"type": "python_tests", "entry": "add"}
+CASES = {**ADD, "cases": [{"args": [1, 2], "expect": 3}, {"args": [], "kwargs": {"a": -1, "b": 1}, "expect": 0}]}
+GOOD = "Here it is:\n```python\ndef add(a, b):\n    return a + b\n```\nDone."
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=Tier)
+async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
+    async with opened(request.param, warm=2) as ready:
+        yield ready
+
+
+on_both = pytest.mark.asyncio(loop_scope="module")
+
+
+def fenced(code: str) -> str:
+    return f"```python\n{code}\n```"
+
+
+CASE_VERDICTS: list[tuple[str, Outcome, float, str]] = [
+    (GOOD, Outcome.PASS, 1.0, ""),
+    ("def add(a, b): return a + b", Outcome.PASS, 1.0, ""),
+    (fenced("def add(a, b): return 3"), Outcome.FAIL, 0.5, "1 of 2 cases passed"),
+    (fenced("def add(a, b): return 1 / 0"), Outcome.FAIL, 0.0, "0 of 2 cases passed; the call raised"),
+    (fenced("def sub(a, b): return a - b"), Outcome.FAIL, 0.0, "no function of the entry's name"),
+    (fenced("add = 5"), Outcome.FAIL, 0.0, "no function of the entry's name"),
+    (fenced("def add(a, b:"), Outcome.FAIL, 0.0, "the code does not load"),
+    ("I cannot do that.", Outcome.FAIL, 0.0, "the code does not load"),
+    (GOOD + "\n" + fenced("def add(a, b): return 0"), Outcome.FAIL, 0.5, "1 of 2 cases passed"),
+    (fenced("def add(a, b): return {a, b}"), Outcome.FAIL, 0.0, "0 of 2 cases passed; not a plain value"),
+    (fenced("import os\ndef add(a, b): os._exit(0)"), Outcome.FAIL, 0.0, "0 of 2 cases passed; its process ended"),
+]
+
+
+@on_both
+@pytest.mark.parametrize(("text", "outcome", "score", "detail"), CASE_VERDICTS)
+async def test_cases(sandbox: Sandbox, text: str, outcome: Outcome, score: float, detail: str) -> None:
+    assert await judge(sandbox, CASES, text) == (outcome, score, detail)
+
+
+@on_both
+async def test_a_slow_candidate_fails(sandbox: Sandbox) -> None:
+    text = fenced("def add(a, b):\n    if a < 0:\n        while True: pass\n    return a + b")
+    found = await judge(sandbox, CASES, text, timeout_s=0.5)
+    assert found == (Outcome.FAIL, 0.5, "1 of 2 cases passed; over its deadline")
+
+
+CHECK = """
+def check(candidate):
+    assert candidate(1, 2) == 3
+    try:
+        candidate("a", 1)
+    except TypeError:
+        pass
+    else:
+        raise AssertionError
+"""
+FUNCTIONS = """
+def test_sum():
+    assert add(1, 2) == 3
+def test_helper():
+    assert double(4) == 8
+def test_in_place():
+    values = [3, 1, 2]
+    assert order(values) is None
+    assert values == [1, 2, 3]
+"""
+HELPED = """
+def add(a, b): return a + b
+def double(x): return add(x, x)
+def order(values): values.sort()
+"""
+TEST_VERDICTS: list[tuple[str, str, Outcome, float | None]] = [
+    (CHECK, GOOD, Outcome.PASS, 1.0),
+    (CHECK, fenced("def add(a, b): return 3"), Outcome.FAIL, 0.0),
+    (FUNCTIONS, fenced(HELPED), Outcome.PASS, 1.0),
+    (FUNCTIONS, GOOD, Outcome.FAIL, 1 / 3),
+    ("assert add(1, 2) == 3", GOOD, Outcome.PASS, 1.0),
+    ("assert add(1, 2) == 4", GOOD, Outcome.FAIL, 0.0),
+    ("assert add(1, 2) == 3", fenced("class Any(int):\n    __eq__ = lambda *_: True\nadd = lambda *_: Any()"),
+     Outcome.FAIL, 0.0),
+    ("import sys\nassert add(1, 2) == 3\nsys.exit(0)", GOOD, Outcome.ERROR, None),
+    ("import os\nassert add(1, 2) == 3\nos._exit(0)", GOOD, Outcome.ERROR, None),
+    ("while True: pass\nassert add(1, 2) == 3", GOOD, Outcome.TIMEOUT, None),
+    ("assert add(1, 2) == 3", fenced("def add(a, b):\n    while True: pass"), Outcome.FAIL, 0.0),
+    ("assert add(1, 2) == 3", fenced("import os\nos._exit(0)"), Outcome.FAIL, 0.0),
+]  # fmt: skip
+
+
+@on_both
+@pytest.mark.parametrize(("code", "text", "outcome", "score"), TEST_VERDICTS)
+async def test_test_code(sandbox: Sandbox, code: str, text: str, outcome: Outcome, score: float | None) -> None:
+    found = await judge(sandbox, {**ADD, "code": code}, text, timeout_s=0.7)
+    assert (found.outcome, found.score) == (outcome, score), found.detail
+
+
+@pytest.mark.parametrize(
+    ("expected", "value", "equal"),
+    [
+        (1, 1, True), (1, True, False), (True, 1, False), (1, 1.0, False), (1.0, 1, True), (0.3, 0.1 + 0.2, True),
+        (1.0, 1.001, False), (1.0, float("nan"), False), (None, 0, False), ("", None, False), ("a", "a", True),
+        ([1, 2], [1, 2], True), ([1, 2], (1, 2), True), ([1, 2], [1], False), ([1], [True], False), ([1], "1", False),
+        ({"a": [1]}, {"a": [1]}, True), ({"a": 1}, {"a": True}, False), ({"a": 1}, {"a": 1, "b": 2}, False),
+        ({"1": 1}, {1: 1}, False), ([], {}, False), ({}, [], False),
+    ],
+)  # fmt: skip
+def test_equality_is_of_type_and_value(expected: Any, value: Any, equal: bool) -> None:
+    assert same(expected, value) is equal
+
+
+BAD = "def check(candidate): pass\n"
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({}, "entry"),
+    ({"cases": [], "code": BAD}, "entry"),
+    ({"cases": []}, "cases"),
+    ({"cases": [{"expect": 1}] * 101}, "cases"),
+    ({"cases": [{"args": [1]}]}, "cases[0]"),
+    ({"cases": [{"expect": 1, "foo": 1}]}, "cases[0]"),
+    ({"entry": "1x", "code": BAD}, "entry"),
+    ({"entry": "class", "code": BAD}, "entry"),
+    ({"code": "def check(candidate: pass"}, "code"),
+    ({"code": "return 1\nassert 1"}, "code"),
+    ({"code": "x = 1"}, "code"),
+    ({"code": "def check(): pass"}, "code"),
+    ({"code": "def test_it(tmp_path): pass"}, "code"),
+    ({"code": "assert 1\0"}, "code"),
+    ({"code": "assert " + "(" * 5000 + ")" * 5000}, "code"),
+    ({"code": "assert " + "-" * 20000 + "1"}, "code"),
+    ({"code": "assert " + "not " * 7000 + "1"}, "code"),
+    ({"code": "assert a" + ".b" * 15000}, "code"),
+    ({"code": "assert 1" + "+1" * 15000}, "code"),
+    ({"code": "assert 1\n" * 4000}, "code"),
+    ({"code": "\ud800"}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "param"), REFUSED)
+def test_bad_tests_are_refused_at_once(fields: dict[str, Any], param: str | None) -> None:
+    started = time.perf_counter()
+    with pytest.raises(InvalidRequest) as caught:
+        parse_checks([{**ADD, **fields}], where="checks", default_timeout_s=3.0)
+    assert time.perf_counter() - started < 0.5  # 50 ms on a quiet machine: see the bench
+    assert caught.value.param == ("checks" if param is None else f"checks[0].{param}")
+
+
+def test_a_compile_time_bomb_is_folded_by_nobody() -> None:
+    started = time.perf_counter()
+    parse_checks([{**ADD, "code": "assert 9**9**9**9 and 'x'*10**12"}], where="checks", default_timeout_s=3.0)
+    assert time.perf_counter() - started < 0.5
