@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.call import ChatCall
 from gateway.policies import ResolvedPolicy
 from router.decode import Decoded, Task
-from router.domain import RouteDecision, Tokens, Verification
-from router.enums import Purpose, Route
+from router.domain import Candidate, RouteDecision, Tokens, Verification
+from router.enums import CheckClass, OnFailure, Outcome, Purpose, Route, Status
+from router.errors import NotVerified, VerificationFailed
 from router.plan import Plan
 from router.records import CachedAnswer, GroupRecord
 from router.vote import Ballot
@@ -35,6 +36,8 @@ class Prepared:
         check may still replace or withhold the answer (DESIGN section 2). Nor can one with server-side tools: what it
         writes beside a call is no answer.
         """
+        if self.call.spec.has_veto:
+            return False  # what was shown cannot be withheld
         unchecked = not self.plan.oracle or (self.call.effort.single_sample and self.plan.maximum == 1)
         return self.call.stream and self.decision.route is Route.SINGLE and unchecked and not self.call.spec.tools
 
@@ -89,3 +92,22 @@ class Answer:
     completion: Mapping[str, Any] | None = None  # the engine's own object, on the single path
     closing: Mapping[str, Any] | None = None  # the engine's own last chunk, with its usage, of a live stream
     overhead_s: float = 0.0
+
+
+def is_vetoed(candidate: Candidate) -> bool:
+    """Whether a check with a veto did not pass; that it could not be judged is no leave to show it."""
+    return any(each.klass is CheckClass.VETO and each.outcome is not Outcome.PASS for each in candidate.checks)
+
+
+def withheld(answer: Answer, on_failure: OnFailure, *, vetoed: bool) -> Answer:
+    """What the client gets instead of an answer that did not verify (DESIGN section 2)."""
+    verification = answer.verification
+    failed = verification.status is Status.FAILED
+    if on_failure is OnFailure.ERROR:
+        error = VerificationFailed if failed else NotVerified
+        raise error(f"no answer was verified: {verification.reason.value}", verification)
+    refusal = "No answer passed its checks." if failed else "No answer could be verified."
+    if vetoed:
+        refusal = "The answer was withheld by the content policy."
+    message = {"role": "assistant", "content": None, "refusal": refusal}
+    return replace(answer, message=message, finish_reason="content_filter", raw_logprobs=None, completion=None)

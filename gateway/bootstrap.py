@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from gateway.adapters.backend_pool import BackendPool
 from gateway.adapters.memory_quota import MemoryQuota
 from gateway.adapters.memory_store import MemoryStore
+from gateway.adapters.moderations import Moderations
 from gateway.adapters.notes import NotesIndex
 from gateway.adapters.redis_quota import RedisQuota
 from gateway.adapters.redis_store import RedisStore
@@ -38,14 +39,15 @@ from gateway.watcher import Watcher
 from router.calculator import Calculator
 from router.domain import Tokens
 from router.enums import ToolName
-from router.errors import ConfigError
+from router.errors import ConfigError, InvalidRequest
+from router.guardrails import Guardrails, PolicyVerifier
 from router.heldout import load_salt
 from router.ports import Tool
 from router.registry import PolicyRegistry
 from router.route import Router
-from router.settings import BackendSection, RedisSection, Settings
+from router.settings import BackendSection, PolicySection, RedisSection, Settings
 from router.verify.registry import CHECK_TYPES
-from router.verify.spec import check_profiles
+from router.verify.spec import check_profiles, merge
 from router.verify.verifier import open_verifier
 
 _LEASE_SLACK_S = 60.0  # a stream may go on past its deadline while its client reads
@@ -58,6 +60,7 @@ def check_settings(settings: Settings) -> None:
     """Find what cannot work before anything is started. Raises `ConfigError`, one line with the cure."""
     check_profiles(settings.profiles)
     _check_tools(settings)
+    _check_guardrails(settings)
     limits = tenant_limits(settings)
     if limits and settings.redis.url is None and settings.server.workers > 1:
         raise ConfigError("limits of tenants are shared between workers through Redis: set [redis] url, or one worker")
@@ -90,6 +93,9 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         store = _store(settings.redis, metrics)
         stack.push_async_callback(store.close)
         verifier = await stack.enter_async_context(open_verifier(settings.verify, settings.sandbox))
+        classifier = _classifier(settings.policy)
+        if classifier is not None:
+            stack.push_async_callback(classifier.close)
         backend = await stack.enter_async_context(
             BackendPool([_engine(url, settings.backend) for url in settings.backend.urls], metrics)
         )
@@ -102,7 +108,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             await notes.open()
         deps = Dependencies(
             backend=MeteredBackend(backend) if any(each.budgeted for each in limits.values()) else backend,
-            verifier=verifier,
+            verifier=PolicyVerifier(verifier, settings.policy.lists, classifier) if settings.policy.lists else verifier,
+            guardrails=Guardrails(settings.policy.lists, settings.verify.timeout_s),
             tools=tools,
             store=store,
             log=log,
@@ -147,6 +154,23 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             started_at=time.time(),
             drain=Drain(settings.server.drain_s),
         )
+
+
+def _check_guardrails(settings: Settings) -> None:
+    """Raise `ConfigError` for lists that cannot be used, and for profiles that name others."""
+    guardrails = Guardrails(settings.policy.lists)
+    guardrails.check()
+    if settings.policy.classifier_url is None and any(each.classifier for each in settings.policy.lists.values()):
+        raise ConfigError("a policy list asks the classifier, and there is none: set [policy] classifier_url")
+    for name in settings.profiles:
+        try:
+            guardrails.applied(merge({"profile": name}, None, settings.profiles, None, settings.verify.timeout_s))
+        except InvalidRequest as error:
+            raise ConfigError(f"profile {name}: {error}") from error
+
+
+def _classifier(section: PolicySection) -> Moderations | None:
+    return None if section.classifier_url is None else Moderations(section.classifier_url, section)
 
 
 def _engine(url: str, section: BackendSection) -> VllmBackend:

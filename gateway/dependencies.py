@@ -10,6 +10,7 @@ from gateway.policies import PolicyDirectory
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.scorecard import Scorecard
 from router.domain import EngineInfo
+from router.guardrails import Guardrails
 from router.ports import Backend, GroupLog, Store, Tool, Verifier
 from router.route import Router
 from router.settings import PriceSection, RedisSection
@@ -34,6 +35,7 @@ class Dependencies:
     heldout_share: float
     salt: bytes
     caching: RedisSection
+    guardrails: Guardrails = field(default_factory=Guardrails)
     engine: EngineInfo = UNPROBED
     tools: Mapping[str, Tool] = field(default_factory=dict)  # the server-side tools, by name
     shed_inflight: int = 512

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from gateway.answer import Answer, Concluded, Prepared, Solved
+from gateway.answer import Answer, Concluded, Prepared, Solved, is_vetoed, withheld
 from gateway.cache.coalescer import Coalescer
 from gateway.cache.rechecks import Rechecks
 from gateway.cache.turns import Turns
@@ -27,8 +27,9 @@ from gateway.telemetry.stopwatch import Stopwatch
 from router.decode import Decoded, Decoder, Task
 from router.domain import Tokens, Verification
 from router.enums import Effort, OnFailure, Purpose, Route, Status, Stopped
-from router.errors import BackendProtocolError, InvalidRequest, NotVerified, VerificationFailed, VerifierUnavailable
+from router.errors import BackendProtocolError, InvalidRequest, VerifierUnavailable
 from router.fold import StreamFold, completion_samples, completion_tokens
+from router.guardrails import screen
 from router.heldout import is_heldout, prompt_hash
 from router.ids import new_group_id, uniform
 from router.plan import shed, stop_reason
@@ -64,12 +65,14 @@ class AnswerService:
         `InvalidRequest`.
         """
         deps = self._deps
+        call = replace(call, spec=deps.guardrails.applied(call.spec))
         policy = await deps.policies.ready(call.model)
         deps.log.admit()
-        if call.spec.checks and not deps.verifier.available(call.spec.checks):
+        needed = (*call.spec.checks, *call.spec.screens)
+        if needed and not deps.verifier.available(needed):
             raise VerifierUnavailable("the checks of this request cannot run now: no worker or no sandbox is up")
-        if call.n > 1 and (call.effort.full_allowance or call.spec.samples_given):
-            raise InvalidRequest("n above 1 is for the single-sample path; the vote draws verification.samples", "n")
+        if call.n > 1 and (call.effort.full_allowance or call.spec.samples_given or call.spec.has_veto):
+            raise InvalidRequest("n above 1 is for single samples without checks: use verification.samples", "n")
         group_id = new_group_id()
         # A client that asks for n choices gets them: neither the text of its prompt nor an audit makes it a vote.
         effort = call.effort if call.n == 1 else Effort.LOW
@@ -90,9 +93,11 @@ class AnswerService:
     async def answer(self, prepared: Prepared) -> Answer:
         """The whole answer.
 
-        Raises `VerificationFailed` or `NotVerified` under `on_failure: error`, `BackendError`, and `LogUnavailable`.
+        Raises `VerificationFailed` or `NotVerified` under `on_failure: error`, `BackendError`, `LogUnavailable`, and
+        `InvalidRequest` where the content policy is broken.
         """
         watch = Stopwatch()
+        await self._screen(prepared, watch)
         key = self._verified.key(prepared)
         if key is None:
             return self._finish(prepared, await self._solve(prepared, watch), watch)
@@ -117,6 +122,7 @@ class AnswerService:
         last: Mapping[str, Any] = {}
         closing: Mapping[str, Any] | None = None
         watch = Stopwatch()
+        await self._screen(prepared, watch)
         with watch.elsewhere():
             async with aclosing(self._deps.backend.stream(draw)) as chunks:
                 async for chunk in chunks:
@@ -136,6 +142,13 @@ class AnswerService:
         answer = self._finish(prepared, await self._log(prepared, decoded), watch)
         yield replace(answer, closing=closing)
         yield last
+
+    async def _screen(self, prepared: Prepared, watch: Stopwatch) -> None:
+        """Judge what is asked by the content policy, after the tenant's limits and before anything is drawn."""
+        prompt, screens = prepared.call.prompt, prepared.call.spec.screens
+        if screens:
+            with watch.elsewhere():
+                await screen(self._deps.verifier, screens, [prompt.messages, prompt.options])
 
     async def _solve(self, prepared: Prepared, watch: Stopwatch, key: CacheKey | None = None) -> Solved:
         """Sample, judge, log and cache."""
@@ -198,7 +211,8 @@ class AnswerService:
         winner, tokens = solved.concluded.ballot.winner.sample, solved.concluded.decoded.tokens
         # `on_failure` is about answers. A call of the client's own tools is the way to one.
         unverified = verification.status is not Status.VERIFIED and not winner.message.get("tool_calls")
-        refuse = unverified and on_failure is not OnFailure.RETURN
+        vetoed = is_vetoed(solved.concluded.ballot.winner)
+        refuse = vetoed or (unverified and on_failure is not OnFailure.RETURN)
         self._count(prepared, verification, watch, record=solved.record, tokens=tokens, refused=refuse)
         answer = Answer(
             verification=verification,
@@ -210,7 +224,7 @@ class AnswerService:
             completion=solved.completion,
             overhead_s=watch.overhead_s,
         )
-        return _withhold(answer, on_failure) if refuse else answer
+        return withheld(answer, on_failure, vetoed=vetoed) if refuse else answer
 
     def _again(self, prepared: Prepared, stored: CachedAnswer, watch: Stopwatch) -> Answer:
         """Count and return a verified answer that was computed before."""
@@ -284,15 +298,3 @@ def _has_content(chunk: Mapping[str, Any]) -> bool:
     """Whether a chunk shows anything of an answer: engines open a stream with the role alone."""
     deltas = [choice.get("delta") or {} for choice in chunk["choices"]]
     return any(value for delta in deltas for name, value in delta.items() if name != "role")
-
-
-def _withhold(answer: Answer, on_failure: OnFailure) -> Answer:
-    """What the client gets instead of an answer that did not verify (DESIGN section 2)."""
-    verification = answer.verification
-    failed = verification.status is Status.FAILED
-    if on_failure is OnFailure.ERROR:
-        error = VerificationFailed if failed else NotVerified
-        raise error(f"no answer was verified: {verification.reason.value}", verification)
-    refusal = "No answer passed its checks." if failed else "No answer could be verified."
-    message = {"role": "assistant", "content": None, "refusal": refusal}
-    return replace(answer, message=message, finish_reason="content_filter", raw_logprobs=None, completion=None)

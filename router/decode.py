@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -103,13 +103,17 @@ class Decoder:
         checks = task.spec.checks
         calls = sample.message.get("tool_calls")
         read = tuple(check for check in checks if not calls or check.klass is CheckClass.VETO)
-        try:
-            results = await self._verifier.verify(read, sample.text) if read else ()
-        except VerifierUnavailable as unavailable:
-            results = tuple(_not_run(check, Outcome.ERROR, str(unavailable)) for check in read)
+        results = await self._results([check for check in read if check.klass is not CheckClass.VETO], sample.text)
+        results += await self._results([check for check in read if check.klass is CheckClass.VETO], sample.shown)
         results += tuple(_not_run(check, Outcome.SKIPPED, "tool calls") for check in checks if check not in read)
         key = tool_calls_key(calls) if calls else answer_key(sample.text, task.kind)
         return Candidate(sample, key if sample.finish_reason != "length" else None, results, compose(results, checks))
+
+    async def _results(self, checks: Sequence[CheckSpec], text: str) -> tuple[CheckResult, ...]:
+        try:
+            return await self._verifier.verify(checks, text) if checks else ()
+        except VerifierUnavailable as unavailable:
+            return tuple(_not_run(check, Outcome.ERROR, str(unavailable)) for check in checks)
 
     async def decode(self, task: Task, plan: Plan, first: Decoded | None = None) -> Decoded:
         """Sample until the plan stops, going on from `first` when a single sample is escalated.

@@ -109,6 +109,12 @@ class VerificationSpec:
     profile: str | None = None
     tools: tuple[ToolDefinition, ...] = ()  # the profile's: run here, between the turns of a sample
     max_turns: int = 1  # upstream calls that one sample may take; 1 without tools
+    screens: tuple[CheckSpec, ...] = ()  # policy checks of what is asked, before anything is drawn
+
+    @property
+    def has_veto(self) -> bool:
+        """Whether a check may withhold the answer, so that nothing of it is shown before."""
+        return any(check.klass is CheckClass.VETO for check in self.checks)
 
     @property
     def has_oracle(self) -> bool:
@@ -192,6 +198,13 @@ class Sample:
     def text(self) -> str:
         """The text that checks read: the message's content, without the reasoning."""
         return content_text(self.message.get("content"))
+
+    @property
+    def shown(self) -> str:
+        """All that a client would read of it, which a veto is about: the text, the reasoning, the tool calls."""
+        said = [self.text, *(str(self.message.get(name) or "") for name in ("reasoning_content", "reasoning"))]
+        calls = [call.get("function") or {} for call in self.message.get("tool_calls") or ()]
+        return "\n".join([*said, *(f"{call.get('name')} {call.get('arguments')}" for call in calls)]).strip("\n")
 
     @property
     def completed(self) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from router.domain import CheckResult, CheckSpec, EngineInfo, Prompt, Sampling
+from router.enums import Outcome
 from router.records import GroupRecord
 
 
@@ -78,6 +79,14 @@ class Tool(Protocol):
 
     async def call(self, arguments: Mapping[str, Any]) -> str:
         """What the model is told. Arguments are any JSON object. Raises `ToolError`."""
+        ...
+
+
+class Classifier(Protocol):
+    """Judges whether a text may pass. Never raises for its own failure: that is an error or a timeout."""
+
+    async def judge(self, text: str) -> Outcome:
+        """`FAIL` when it objects, `PASS` when it does not, `ERROR` or `TIMEOUT` when it does not say."""
         ...
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from router.difficulty import detect_task, difficulty
 from router.domain import Prompt, RouteDecision, VerificationSpec
-from router.enums import Effort, Route
+from router.enums import CheckClass, Effort, Route
 from router.plan import Plan
 
 
@@ -32,7 +32,8 @@ class Router:
         if effort.single_sample and not spec.samples_given:
             maximum = 1
         minimum = min(spec.min_samples, maximum)
-        votable = bool(spec.checks) or effort.full_allowance or minimum > 1 or task.comparable
+        judged = any(check.klass is not CheckClass.VETO for check in spec.checks)  # a veto compares nothing
+        votable = judged or effort.full_allowance or minimum > 1 or task.comparable
         plan = Plan(minimum, maximum, spec.has_oracle, self._quorum)
         if maximum == 1 or not votable:
             return RouteDecision(Route.SINGLE, score, task, "one_sample", propensity=1.0), plan

@@ -21,8 +21,9 @@ from gateway.http.client_timeout import client_timeout_s
 from gateway.http.http_errors import error_body
 from gateway.http.sse import DONE, EventResponse, event
 from gateway.tenants.metering import completion_bound, prompt_bound
-from router.domain import EngineInfo, Tokens
-from router.errors import InvalidRequest, ThinkTwiceError
+from router.domain import CheckSpec, EngineInfo, Tokens, VerificationSpec
+from router.errors import Forbidden, InvalidRequest, ThinkTwiceError
+from router.guardrails import screen
 from router.settings import Settings
 
 _DEFAULT_MAX_TOKENS = 16  # OpenAI's, and vLLM's, for a plain completion
@@ -32,6 +33,7 @@ _COMPLETION = frozenset(
     | {"n", "stream", "stream_options", "logprobs", "logit_bias", "response_format"}
     | {"stop_token_ids", "include_stop_str_in_output"}
 )
+_READ = ("prompt", "suffix", "input")
 ROUTES: Mapping[str, frozenset[str]] = {
     "/v1/completions": _COMPLETION,
     "/v1/embeddings": frozenset({"model", "input", "encoding_format", "dimensions", "user"}),
@@ -77,6 +79,7 @@ class Passthrough:
         asked = fields.get("model")
         if not isinstance(asked, str):
             raise InvalidRequest("model must be a string", param="model")
+        screens = self._screens(path, fields)
         policy = await self._deps.policies.ready(asked)
         wanted_s = client_timeout_s(request.headers, stream=bool(fields.get("stream")))
         deadline_s = min(self._settings.server.deadline_s, wanted_s or math.inf)
@@ -90,6 +93,8 @@ class Passthrough:
         body = fields | {"model": policy.name}
         async with AsyncExitStack() as stack:
             admitted = await stack.enter_async_context(self._admission.admitted(request, asking))
+            if screens:
+                await screen(self._deps.verifier, screens, [fields.get(name) for name in _READ])
             meter = admitted.meter
             if not fields.get("stream"):
                 answering = self._backend.post_json(path, body, deadline_s)
@@ -102,6 +107,19 @@ class Passthrough:
             first = await until_disconnect(request, anext(chunks, None))
             events = _events(first, chunks, asked, _wants_usage(fields))
             return EventResponse(events, chunks, admitted.headers, during=stack.pop_all())
+
+    def _screens(self, path: str, fields: Mapping[str, Any]) -> tuple[CheckSpec, ...]:
+        """The content policy of what is asked here. Raises `Forbidden` where it could not be held."""
+        spec = self._deps.guardrails.applied(VerificationSpec())
+        if spec.checks and "input" not in ROUTES[path]:
+            raise Forbidden("the content policy covers the answers of /v1/chat/completions only: use that route")
+        if spec.screens and not all(_is_text(fields.get(name)) for name in _READ):
+            raise Forbidden("the content policy reads text: send no token ids")
+        return spec.screens
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str) or (isinstance(value, list) and all(map(_is_text, value)))
 
 
 def _bound(fields: Mapping[str, Any], engine: EngineInfo) -> Tokens:

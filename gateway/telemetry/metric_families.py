@@ -21,6 +21,7 @@ CHECK_TYPES = (
     "arithmetic_steps",
     "format",
     "python_tests",
+    "policy",
 )
 VERIFIER_PARTS = ("verifier", "sandbox")
 NO_ROUTE = "none"  # the request ended before a route was taken

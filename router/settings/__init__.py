@@ -5,6 +5,7 @@ Both processes read the same file, so its schema lives here. Nothing else reads 
 
 from router.settings.answering import ProfileSection, SampleBounds, SandboxSection, VerifySection
 from router.settings.file import ENV_PREFIX, Settings, load_settings
+from router.settings.guarding import PolicyListSection, PolicySection
 from router.settings.section import Section
 from router.settings.serving import BackendSection, LogSection, RedisSection, ServerSection
 from router.settings.tenancy import PriceSection, TenantSection
@@ -14,6 +15,8 @@ __all__ = [
     "ENV_PREFIX",
     "BackendSection",
     "LogSection",
+    "PolicyListSection",
+    "PolicySection",
     "PriceSection",
     "ProfileSection",
     "RedisSection",

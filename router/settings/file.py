@@ -25,6 +25,7 @@ from router.settings.answering import (
     ToolsSection,
     VerifySection,
 )
+from router.settings.guarding import PolicySection
 from router.settings.serving import BackendSection, LogSection, RedisSection, ServerSection, StateSection
 from router.settings.tenancy import KeysSection, PriceSection, TenantSection
 from router.settings.training import TrainingSection
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     heldout: HeldoutSection = HeldoutSection()
     verify: VerifySection = VerifySection()
     sandbox: SandboxSection = SandboxSection()
+    policy: PolicySection = PolicySection()
     training: TrainingSection = TrainingSection()
     tools: ToolsSection = ToolsSection()
     profiles: dict[str, ProfileSection] = {}

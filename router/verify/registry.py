@@ -16,6 +16,7 @@ from router.verify.checks import (
     json_schema,
     math,
     numeric,
+    policy,
     python_tests,
     regex,
 )
@@ -23,7 +24,7 @@ from router.verify.checks import (
 PURE_TYPES: Mapping[str, CheckType[Any]] = MappingProxyType(
     {
         module.TYPE.name: module.TYPE
-        for module in (math, numeric, exact, choice, regex, json_schema, constraints, arithmetic_steps, format)
+        for module in (math, numeric, exact, choice, regex, json_schema, constraints, arithmetic_steps, format, policy)
     }
 )
 SANDBOXED_TYPES: Mapping[str, SandboxedCheck[Any]] = MappingProxyType(

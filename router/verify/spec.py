@@ -122,13 +122,16 @@ def _parse_check(item: object, where: str, default_id: str, default_timeout_s: f
             param=f"{where}.type",
             code="unsupported_check",
         )
-    decisive = kind.klass is CheckClass.DECISIVE
+    veto = kind.klass is CheckClass.VETO
+    if veto and item.get("required") is False:
+        raise InvalidRequest("a veto is always required", param=f"{where}.required")
+    required = veto or kind.klass is CheckClass.DECISIVE
     return CheckSpec(
         id=_id(item.get("id", default_id), where),
         type=kind.name,
         klass=kind.klass,
         version=kind.version,
-        required=_bool(item.get("required", decisive), f"{where}.required"),
+        required=_bool(item.get("required", required), f"{where}.required"),
         weight=_number(item.get("weight", 1.0), f"{where}.weight", positive=False),
         timeout_s=_number(item.get("timeout_s", default_timeout_s), f"{where}.timeout_s", MAX_TIMEOUT_S),
         params=_params(kind, item, where),
