@@ -16,7 +16,7 @@ from router.sandbox.launch import ENVIRONMENT, Launcher
 
 MAX_OUTPUT_BYTES = 64 * 1024
 _START_TIMEOUT_S = 20.0
-_GRACE_S = 1.0  # for bubblewrap to end after its init was killed
+_GRACE_S = 1.0  # for bubblewrap to end after its child
 _HEADER_BYTES = 4
 
 
@@ -31,7 +31,7 @@ class Box:
         assert process.stdin and process.stdout and process.stderr
         self._process = process
         self._stdin, self._stdout, self._stderr = process.stdin, process.stdout, process.stderr
-        self._init: int | None = None  # pidfd of the first process of its pid namespace
+        self._inner: int | None = None  # pidfd of the interpreter, the first process of its pid namespace
         self._output = bytearray()
         self._draining = asyncio.create_task(self._drain())
 
@@ -57,7 +57,7 @@ class Box:
                 if (await box.receive()).get("ready") is not True:
                     raise BoxEnded
             if launcher.tier is Tier.BWRAP:
-                box._init = os.pidfd_open(json.loads(os.read(info, 4096))["child-pid"])
+                box._inner = os.pidfd_open(json.loads(os.read(info, 4096))["child-pid"])
         except (OSError, BoxEnded, TimeoutError, ValueError, KeyError) as error:
             why = ""
             if box is not None:
@@ -127,13 +127,13 @@ class Box:
     def kill(self) -> None:
         """End everything inside, now. `close` reaps."""
         with contextlib.suppress(ProcessLookupError):
-            if self._init is not None:
-                signal.pidfd_send_signal(self._init, signal.SIGKILL)
+            if self._inner is not None:
+                signal.pidfd_send_signal(self._inner, signal.SIGKILL)
             else:
                 self._process.kill()
 
     async def close(self) -> None:
-        """Kill and reap. Killing the namespace's init lets the outer bubblewrap reap it, so that no zombie is left."""
+        """Kill and reap. Only the inner process is killed: bubblewrap reaps it and ends, so that no zombie is left."""
         self.kill()
         self._stdin.close()
         try:
@@ -144,9 +144,9 @@ class Box:
                 self._process.kill()
             await self._process.wait()
         await self._draining
-        if self._init is not None:
-            os.close(self._init)
-            self._init = None
+        if self._inner is not None:
+            os.close(self._inner)
+            self._inner = None
 
     async def _drain(self) -> None:
         while part := await self._stderr.read(MAX_OUTPUT_BYTES):

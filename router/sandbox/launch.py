@@ -88,7 +88,15 @@ class Launcher:
 
     def _walls(self, info_fd: int) -> list[str]:
         """Bubblewrap with every namespace, an empty environment, and a root that nothing can be written to."""
-        arguments = [self.bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"]
+        # As pid 1 the interpreter is bubblewrap's own child and reaped by it; an init between them would be orphaned.
+        arguments = [
+            self.bwrap,
+            "--unshare-all",
+            "--unshare-user",
+            "--disable-userns",
+            "--die-with-parent",
+            "--as-pid-1",
+        ]
         arguments += ["--new-session", "--clearenv", "--hostname", "sandbox", "--uid", "65534", "--gid", "65534"]
         for name, value in ENVIRONMENT.items():
             arguments += ["--setenv", name, value]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 MAX_DEPTH = 64
+MAX_CHARS = 256 * 1024  # no longer one passes as an argument, nor fits a reply
 
 
 class NotPlain(TypeError):
@@ -19,6 +20,8 @@ def encode(value: Any, depth: int = MAX_DEPTH) -> Any:
     if depth == 0:
         raise NotPlain(f"a value nested deeper than {MAX_DEPTH}")
     kind = type(value)
+    if kind is str and len(value) > MAX_CHARS:
+        raise NotPlain("a text that is too long")
     if value is None or kind in (bool, int, str):
         return value
     if kind is float:
