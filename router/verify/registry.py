@@ -19,6 +19,7 @@ from router.verify.checks import (
     policy,
     python_tests,
     regex,
+    sql,
 )
 
 PURE_TYPES: Mapping[str, CheckType[Any]] = MappingProxyType(
@@ -28,6 +29,6 @@ PURE_TYPES: Mapping[str, CheckType[Any]] = MappingProxyType(
     }
 )
 SANDBOXED_TYPES: Mapping[str, SandboxedCheck[Any]] = MappingProxyType(
-    {module.TYPE.name: module.TYPE for module in (python_tests,)}
+    {module.TYPE.name: module.TYPE for module in (python_tests, sql)}
 )
 CHECK_TYPES: Mapping[str, Admitted[Any]] = MappingProxyType({**PURE_TYPES, **SANDBOXED_TYPES})
