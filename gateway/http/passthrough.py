@@ -91,6 +91,8 @@ class Passthrough:
             deadline=asyncio.get_running_loop().time() + deadline_s,
         )
         body = fields | {"model": policy.name}
+        if "prompt" in ROUTES[path]:  # no tenant can time another's prompts by the engine's prefix cache
+            body["cache_salt"] = self._deps.cache_salt(request.state.caller.tenant)
         async with AsyncExitStack() as stack:
             admitted = await stack.enter_async_context(self._admission.admitted(request, asking))
             if screens:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from gateway.adapters.vllm import VllmBackend
+from gateway.tenants.key_file import KeyFile
+from gateway.tenants.keys import Role
 from tests.support.asgi import Exchange, application, get, post, request, until
 from tests.support.mock_engine import Fault, MockEngine, Script
 from tests.support.serving import serving
@@ -39,9 +41,21 @@ async def test_a_completion(app: Any, engine: MockEngine) -> None:
     answered = await post(app, PROMPT | {"max_tokens": 5, "temperature": 0.5}, COMPLETIONS)
     assert answered.status == 200 and answered.json["choices"][0]["text"] == "upon a time"
     assert answered.json["model"] == "champion"
-    assert engine.requests[-1] == (
-        COMPLETIONS, {"model": "base", "prompt": "Once", "max_tokens": 5, "temperature": 0.5}
-    )  # fmt: skip
+    path, sent = engine.requests[-1]
+    assert path == COMPLETIONS and sent.pop("cache_salt")
+    assert sent == {"model": "base", "prompt": "Once", "max_tokens": 5, "temperature": 0.5}
+
+
+async def test_each_tenant_has_a_cache_salt_of_its_own(tmp_path: Path, engine: MockEngine) -> None:
+    gateway = serving(tmp_path, "x")
+    async with VllmBackend(engine.url) as backend:
+        for tenant in ("acme", "rival"):
+            key, _ = KeyFile(tmp_path).create(tenant, Role.USER)
+            app = application(gateway, engine=backend, keys=tmp_path)
+            headers = {"Authorization": f"Bearer {key}"}
+            assert (await post(app, PROMPT, COMPLETIONS, headers)).status == 200
+            assert engine.requests[-1][1]["cache_salt"] == gateway.deps.cache_salt(tenant)
+    assert gateway.deps.cache_salt("acme") != gateway.deps.cache_salt("rival")
 
 
 async def test_embeddings(app: Any) -> None:
