@@ -39,7 +39,12 @@ class GatewayProcess:
     _printed: list[bytes] = field(default_factory=list)
 
     def __enter__(self) -> GatewayProcess:
-        self.start()
+        try:
+            self.start()
+        except AssertionError:
+            if self.running:
+                self.kill()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

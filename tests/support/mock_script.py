@@ -40,17 +40,19 @@ class Script:
     turns: tuple[tuple[Mapping[str, Any], ...], ...] = ()  # tool calls made, turn by turn, before the answer
 
     def at_turn(self, body: Mapping[str, Any]) -> Script:
-        """What is said after the tool turns that follow the last user message. `<told>` is what the last tool said."""
-        if not self.turns:
-            return self
-        since = list(takewhile(lambda message: message.get("role") != "user", reversed(body["messages"])))
+        """What is said after the tool turns that follow the last user message.
+
+        In an answer `<asked>` is that message, and `<told>` what the last tool said.
+        """
+        since = list(takewhile(lambda message: message.get("role") != "user", reversed(body.get("messages", ()))))
         taken = sum(1 for message in since if message.get("role") == "assistant")
         if taken < len(self.turns):
             calls = self.turns[taken]
             written = json.dumps([call["function"] for call in calls])
             return replace(self, answers=(written,), finish_reason="tool_calls", tool_calls=calls)
         told = content_text(since[0].get("content")) if since else ""
-        return replace(self, answers=tuple(answer.replace("<told>", told) for answer in self.answers))
+        said = (answer.replace("<told>", told).replace("<asked>", asked(body)) for answer in self.answers)
+        return replace(self, answers=tuple(said))
 
 
 @dataclass(frozen=True, slots=True)

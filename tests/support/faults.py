@@ -1,0 +1,149 @@
+"""A gateway with everything it needs, each part of which can be killed, stopped or starved."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from tests.support.engine_process import EngineProcess
+from tests.support.gateway_process import GatewayProcess
+from tests.support.redis_server import RedisServer
+
+CONFIG = '[profiles.tooled]\ntools = ["calculator"]\n'
+ENV = {
+    "THINKTWICE_LOG__MODE": "sync",
+    "THINKTWICE_LOG__SEGMENT_BYTES": "262144",
+    "THINKTWICE_SERVER__DEADLINE_S": "6",
+    "THINKTWICE_SERVER__DRAIN_S": "2",
+    "THINKTWICE_SERVER__KEEPALIVE_S": "1",
+    "THINKTWICE_VERIFY__QUEUE": "256",
+}
+_NOTICED_S = 1.0  # a client may learn of a broken connection, or of the port, this much later
+_UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+
+
+class Fault(StrEnum):
+    """What is done to the plant; each is undone before the next."""
+
+    ENGINE_KILL = "engine killed"
+    ENGINES_KILL = "every engine killed"
+    ENGINE_STALL = "engine stalled"
+    REDIS_KILL = "Redis killed"
+    REDIS_STALL = "Redis stalled"
+    VERIFIER_KILL = "verification workers killed"
+    GATEWAY_KILL = "gateway worker killed"
+    DISK_FULL = "disk refuses writes"
+
+
+@dataclass(slots=True)
+class Plant:
+    """Two engines, Redis, and a gateway of two workers. `downs` are the times when it did not listen (monotonic, s)."""
+
+    gateway: GatewayProcess
+    engines: tuple[EngineProcess, EngineProcess]
+    redis: RedisServer
+    downs: list[tuple[float, float]] = field(default_factory=list)
+
+    async def inject(self, fault: Fault, hold_s: float) -> None:
+        """Do it, hold it, undo it."""
+        first, second = self.engines
+        match fault:
+            case Fault.ENGINE_KILL | Fault.ENGINES_KILL:
+                hit = self.engines if fault is Fault.ENGINES_KILL else (first,)
+                for engine in hit:
+                    engine.kill()
+                await asyncio.sleep(hold_s)
+                await asyncio.to_thread(_start, hit)
+            case Fault.ENGINE_STALL:
+                second.pause()
+                await asyncio.sleep(hold_s)
+                second.resume()
+            case Fault.REDIS_KILL:
+                self.redis.kill()
+                await asyncio.sleep(hold_s)
+                await asyncio.to_thread(self.redis.start)
+            case Fault.REDIS_STALL:
+                self.redis.pause()
+                await asyncio.sleep(hold_s)
+                self.redis.resume()
+            case Fault.VERIFIER_KILL:
+                for pid in self._descendants("router.verify.worker"):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            case Fault.GATEWAY_KILL:
+                await self._kill_a_worker()
+            case Fault.DISK_FULL:
+                self._limit_files((1, resource.RLIM_INFINITY))
+                await asyncio.sleep(hold_s)
+                self._limit_files(_UNLIMITED)
+
+    def listened(self, when: float) -> bool:
+        """Whether the gateway ought to have been listening then."""
+        return not any(began <= when <= ended + _NOTICED_S for began, ended in self.downs)
+
+    async def _kill_a_worker(self) -> None:
+        """The first serving process; its supervisor ends the others, and we are who starts it again."""
+        began = time.monotonic()
+        os.kill(min(self._descendants("spawn_main")), signal.SIGKILL)
+        await asyncio.to_thread(self.gateway.ended)
+        await asyncio.to_thread(self.gateway.start)
+        self.downs.append((began, time.monotonic()))
+
+    def _limit_files(self, limits: tuple[int, int]) -> None:
+        """The largest file that the serving processes may write, as the kernel enforces it."""
+        for pid in self._descendants("spawn_main"):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
+    def _descendants(self, words: str) -> list[int]:
+        """Processes below the gateway with these words in their command line."""
+        found, parents = [], {self.gateway.pid}
+        for pid, parent, command in sorted(_processes()):
+            if parent in parents:
+                parents.add(pid)
+                if words in command:
+                    found.append(pid)
+        assert found, f"no process below the gateway runs {words}"
+        return found
+
+
+def _start(engines: Sequence[EngineProcess]) -> None:
+    """All at once: most of their start is imports."""
+    for engine in engines:
+        engine.launch()
+    for engine in engines:
+        engine.wait()
+
+
+def _processes() -> Iterator[tuple[int, int, str]]:
+    """Process id, its parent's and the command line of every process."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError):
+                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                yield int(folder.name), int(parent), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
+@contextmanager
+def plant(home: Path) -> Iterator[Plant]:
+    """All of it, running; stopped on the way out, whatever became of it."""
+    engines, redis = (EngineProcess(), EngineProcess()), RedisServer()
+    env = {**ENV, "THINKTWICE_REDIS__URL": redis.url}
+    urls = ",".join(engine.url for engine in engines)
+    try:
+        redis.start()
+        _start(engines)
+        with GatewayProcess(home, urls, CONFIG, env, ("--workers", "2")) as gateway:
+            gateway.wait_for("/readyz", 200)
+            yield Plant(gateway, engines, redis)
+    finally:
+        for engine in engines:
+            engine.kill()
+        redis.stop()
