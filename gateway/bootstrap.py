@@ -43,6 +43,7 @@ from router.errors import ConfigError, InvalidRequest
 from router.guardrails import Guardrails, PolicyVerifier
 from router.heldout import load_salt
 from router.ports import Tool
+from router.python_tool import PythonTool
 from router.registry import PolicyRegistry
 from router.route import Router
 from router.settings import BackendSection, PolicySection, RedisSection, Settings
@@ -76,8 +77,8 @@ def check_settings(settings: Settings) -> None:
 
 def _check_tools(settings: Settings) -> None:
     for name, profile in settings.profiles.items():
-        if ToolName.PYTHON in profile.tools:
-            raise ConfigError(f"profile {name}: the tool python needs the sandbox, which is not there: leave it out")
+        if ToolName.PYTHON in profile.tools and not settings.sandbox.tiers:
+            raise ConfigError(f"profile {name}: the tool python needs the sandbox: set [sandbox] backend")
         if ToolName.SEARCH_NOTES in profile.tools and settings.tools.search_notes is None:
             raise ConfigError(f"profile {name}: the tool search_notes needs a folder: set [tools.search_notes] dir")
 
@@ -101,7 +102,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         )
         policies = PolicyDirectory(PolicyRegistry(settings.state.dir), backend, settings.backend.model)
         scorecard = _scorecard(settings, policies)
-        tools: dict[str, Tool] = {ToolName.CALCULATOR: Calculator()}
+        tools: dict[str, Tool] = {ToolName.CALCULATOR: Calculator(), ToolName.PYTHON: PythonTool(verifier.sandbox)}
         if settings.tools.search_notes is not None:
             notes = tools[ToolName.SEARCH_NOTES] = NotesIndex(settings.tools.search_notes.dir)
             stack.push_async_callback(notes.close)

@@ -29,6 +29,11 @@ class IsolatedVerifier:
     def __init__(self, pool: WorkerPool, sandbox: Sandbox) -> None:
         self._pool, self._sandbox = pool, sandbox
 
+    @property
+    def sandbox(self) -> Sandbox:
+        """Where checks run code, and server-side tools may."""
+        return self._sandbox
+
     async def verify(self, checks: Sequence[CheckSpec], text: str) -> tuple[CheckResult, ...]:
         """One result a check, in the order given. Raises `VerifierUnavailable` when the workers' queue is full."""
         pure = [check for check in checks if check.type not in SANDBOXED_TYPES]

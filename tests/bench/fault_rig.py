@@ -23,7 +23,7 @@ from pathlib import Path
 from router.log.audit import audit
 from router.records import GroupRecord
 from router.stats import Rate, wilson
-from tests.support.fault_clients import Outcomes, ask_each_kind, keep_asking
+from tests.support.fault_clients import PAUSE_S, Outcomes, ask_each_kind, keep_asking
 from tests.support.faults import Fault, Plant, plant
 
 CLIENTS = 64
@@ -139,7 +139,8 @@ def markdown(report: Report, command: str) -> str:
         "",
         f"{CLIENTS} clients on {os.cpu_count()} cores that other work shares; two scripted engines, Redis, and a",
         f'gateway of two workers with `[log] mode = "sync"`; {report.seconds:.0f} s. Each fault was held {HOLD_S} s',
-        "and undone before the next; a client that got no answer waited for 0.2 to 0.6 s before its next question.",
+        f"and undone before the next; a client paused {PAUSE_S} s on average between two questions. Routes: single,",
+        "vote, decisive check with escalation, verified cache, server-side tool; half of them streamed.",
         "",
         f"- requests: {found.requests}; answered: {found.answered}, {_interval(answered)}",
         f"- answered groups: {groups}; lost: {len(report.groups_lost)}, {_interval(lost)}",

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, BadRequestError
 
+from router.enums import Tier
 from tests.support.builders import tool_call
 from tests.support.gateway_process import GatewayProcess
 from tests.support.mock_engine import MockEngine, Script
+from tests.support.sandboxes import launcher_or_skip
 
 SCRIPTS = {
     "sum": Script(
@@ -21,13 +23,14 @@ SCRIPTS = {
         ),
     ),
     "leave": Script(("Notes: <told>",), turns=((tool_call('{"query": "paid leave"}', "search_notes"),),)),
+    "program": Script(("It printed <told>",), turns=((tool_call('{"source": "sum(range(10))"}', "python"),),)),
     "loops": Script(("never",), turns=((tool_call('{"expression": "1"}', "calculator"),),) * 9),
     "slow": Script(("late",), turns=((tool_call('{"expression": "1"}', "calculator"),),), delay_s=30.0),
 }
 CONFIG = """
 [profiles.tooled]
 version = 2
-tools = ["calculator", "search_notes"]
+tools = ["calculator", "search_notes", "python"]
 max_turns = 3
 
 [tools.search_notes]
@@ -46,7 +49,10 @@ def gateway(engine: MockEngine, tmp_path_factory: pytest.TempPathFactory) -> Ite
     home: Path = tmp_path_factory.mktemp("tools")
     (home / "notes").mkdir()
     (home / "notes" / "hr.md").write_text("Everybody has 28 days of paid leave.")
-    config, env = CONFIG.format(notes=home / "notes"), {"THINKTWICE_LOG__MODE": "sync"}
+    config, env = (
+        CONFIG.format(notes=home / "notes"),
+        {"THINKTWICE_LOG__MODE": "sync", "THINKTWICE_SANDBOX__BACKEND": "auto"},
+    )
     with GatewayProcess(home, engine.url, config, env) as gateway:
         yield gateway
         assert gateway.stop() == 0
@@ -74,7 +80,7 @@ async def test_a_vote_with_a_calculator(client: AsyncOpenAI, engine: MockEngine,
     told = [[call.content for turn in sample.turns for call in turn.calls] for sample in record.samples]
     assert told == [["42", "21"]] * answered.verification["samples"]
     first, *_ = engine.chats("sum, voted")
-    assert [tool["function"]["name"] for tool in first["tools"]] == ["calculator", "search_notes"]
+    assert [tool["function"]["name"] for tool in first["tools"]] == ["calculator", "search_notes", "python"]
     assert max(len(body["messages"]) for body in engine.chats("sum, voted")) == 5
 
 
@@ -90,6 +96,12 @@ async def test_a_checked_stream_with_a_calculator(client: AsyncOpenAI) -> None:
 async def test_the_notes_are_searched(client: AsyncOpenAI) -> None:
     answered = await client.chat.completions.create(**ask("leave, please"))
     assert answered.choices[0].message.content == "Notes: [hr.md]\nEverybody has 28 days of paid leave."
+
+
+async def test_a_program_is_run(client: AsyncOpenAI) -> None:
+    launcher_or_skip(Tier.LANDLOCK)
+    answered = await client.chat.completions.create(**ask("program, please"))
+    assert answered.choices[0].message.content == "It printed 45"
 
 
 async def test_a_model_that_never_stops_calling(client: AsyncOpenAI, engine: MockEngine) -> None:

@@ -15,6 +15,7 @@ import aiohttp
 
 from tests.support.engine_process import TOLD, WRONG
 
+PAUSE_S = 0.3  # between two questions of one client, on average
 HANG_S = 30.0  # far beyond the gateway's own deadline: who waits that long has been forgotten
 KINDS = ("single", "voted", "checked", "repeated", "tooled")
 _NONCE = re.compile(r"\bq\d+-\d+-\d+\b")
@@ -107,38 +108,37 @@ async def _client(
     turn = 0
     while not stop.is_set():
         turn += 1
-        if not await _ask(session, Question.draw(number + 1, turn, rng), outcomes):
-            await asyncio.sleep(rng.uniform(0.2, 0.6))
+        await _ask(session, Question.draw(number + 1, turn, rng), outcomes)
+        await asyncio.sleep(rng.uniform(0.0, 2 * PAUSE_S))
 
 
-async def _ask(session: aiohttp.ClientSession, question: Question, outcomes: Outcomes) -> bool:
-    """Ask once; whether it was answered."""
+async def _ask(session: aiohttp.ClientSession, question: Question, outcomes: Outcomes) -> None:
+    """Ask once, and note what came of it."""
     outcomes.requests += 1
     try:
         async with session.post("/v1/chat/completions", json=question.body()) as response:
             data = await response.read()
     except TimeoutError:
         outcomes.hangs.append(question.text)
-        return False
     except (aiohttp.ClientError, ConnectionError):
         outcomes.lost.append(time.monotonic())
-        return False
-    return hold(question, response.status, data, outcomes)
+    else:
+        hold(question, response.status, data, outcomes)
 
 
-def hold(question: Question, status: int, data: bytes, outcomes: Outcomes) -> bool:
+def hold(question: Question, status: int, data: bytes, outcomes: Outcomes) -> None:
     """Hold a whole response against its question."""
     try:
         streamed = status == 200 and question.stream
         error, content, verdict = _streamed(data) if streamed else _whole(status, data)
     except (ValueError, KeyError, TypeError, IndexError) as broken:
         outcomes.unclear.append(f"{status} {broken!r} {data[-200:]!r}")
-        return False
+        return
     if error is not None:
         if not isinstance(error.get("message"), str) or not error["message"]:
             outcomes.unclear.append(f"{status} {error}")
         outcomes.errors[f"{status} {error['code']}"] += 1
-        return False
+        return
     outcomes.answers[f"{question.kind} {verdict['route']} {verdict['status']}"] += 1
     outcomes.groups[verdict["group_id"]] = question.text
     said = f"{question.text!r} -> {content!r} ({verdict['status']})"
@@ -146,7 +146,6 @@ def hold(question: Question, status: int, data: bytes, outcomes: Outcomes) -> bo
         outcomes.crossed.append(said)
     elif not question.right(content, verdict["status"]):
         outcomes.wrong.append(said)
-    return True
 
 
 def _whole(status: int, data: bytes) -> tuple[dict[str, Any] | None, str | None, dict[str, Any]]:

@@ -156,4 +156,5 @@ def test_what_a_profile_needs_is_said_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"profile x: .*set \[tools\.search_notes\] dir"):
         check(ToolName.SEARCH_NOTES)
     with pytest.raises(ConfigError, match=r"profile x: .*sandbox"):
-        check(ToolName.PYTHON)
+        check(ToolName.PYTHON, sandbox={"backend": "off"})
+    check(ToolName.PYTHON)
