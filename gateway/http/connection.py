@@ -16,6 +16,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.http.http_errors import plain_error
+from gateway.http.joined_writes import JoinedWrites
 
 MAX_HEAD_BYTES = 16 * 1024  # as many as aiohttp, gunicorn and nginx take or fewer (vLLM CVE-2025-48956)
 MAX_HEADERS = 100
@@ -62,6 +63,7 @@ class StrictConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, unless there are too many."""
         super().connection_made(transport)
+        self.transport: JoinedWrites = JoinedWrites(transport)  # type: ignore[assignment]
         if len(self.connections) > self.limits.connections:
             self._refused = True
             transport.write(_response(Refusal(503, "too many connections are open: try again")))
@@ -96,6 +98,7 @@ class StrictConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         self._idle = self._whole = False
+        self.transport.hold()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
