@@ -8,6 +8,7 @@ Every other pattern is RE2, so that its time is linear in the text whoever wrote
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from math import exp
 
 import re2
@@ -29,17 +30,35 @@ _HARD = re2.compile(
     r"(?i)\b(?:prove|derive|integral|derivative|equation|probability|theorem|optimi[sz]e|algorithm|function|implement|program"
     r"|code|sql|query|puzzle|schedule|constraint\w*|permutation\w*|combination\w*|factor\w*|modulo|remainder|geometry)\b"
 )
-_ASKS_NUMBER = re2.compile(
+_ASKS_NUMBER = (
     r"(?i)how (?:many|much|far|long|old|tall|fast|often|big|heavy)\b|\b(?:calculate|compute|evaluate|solve|count)\b"
     r"|\bwhat (?:is|are|was|were) (?:the )?(?:[-(]?\d|sum|product|difference|total|average|value|number|result)"
     r"|^\s*[-(]*\d[\d\s.,()+*/×÷^%-]*(?:=\s*\??)?\s*$"
 )
-_ASKS_CHOICE = re2.compile(r"(?m)^\s*\(?A[).:]\s.*\n(?s:.*)^\s*\(?B[).:]\s")
-_ASKS_SHORT = re2.compile(
+_ASKS_CHOICE = r"(?m)^\s*\(?A[).:]\s.*\n(?s:.*)^\s*\(?B[).:]\s"
+_ASKS_SHORT = (
     r"(?i)\b(?:answer|reply|respond) (?:only )?(?:with|in) (?:only )?(?:a|one|a single|yes or no|true or false)\b"
     r"|\b(?:yes or no|true or false|one word)\b"
 )
-_ASKS_JSON = re2.compile(r"(?i)\b(?:as|in|return|output|valid|only) (?:a )?json\b")
+_ASKS_JSON = r"(?i)\b(?:as|in|return|output|valid|only) (?:a )?json\b"
+_ASKED = {  # the first that is asked for counts
+    TaskKind.CHOICE: _ASKS_CHOICE,
+    TaskKind.SHORT: _ASKS_SHORT,
+    TaskKind.JSON: _ASKS_JSON,
+    TaskKind.NUMBER: _ASKS_NUMBER,
+}
+
+
+def _one_pass(patterns: Iterable[str]) -> re2.Set:
+    """Patterns that are searched for together; a match names their positions."""
+    found = re2.Set.SearchSet()
+    for pattern in patterns:
+        found.Add(pattern)
+    found.Compile()
+    return found
+
+
+_ASKS = _one_pass(_ASKED.values())
 
 _KIND_OF_CHECK = {
     "math": TaskKind.NUMBER,
@@ -60,13 +79,8 @@ def detect_task(prompt: Prompt, checks: tuple[CheckSpec, ...] = ()) -> TaskKind:
     if prompt.options.get("tools"):
         return TaskKind.OPEN
     text = prompt.last_user_text[:MAX_TEXT]
-    patterns = {
-        TaskKind.CHOICE: _ASKS_CHOICE,
-        TaskKind.SHORT: _ASKS_SHORT,
-        TaskKind.JSON: _ASKS_JSON,
-        TaskKind.NUMBER: _ASKS_NUMBER,
-    }
-    return next((kind for kind, pattern in patterns.items() if pattern.search(text)), TaskKind.OPEN)
+    asked = _ASKS.Match(text) or ()
+    return next((kind for position, kind in enumerate(_ASKED) if position in asked), TaskKind.OPEN)
 
 
 def difficulty(prompt: Prompt) -> float:

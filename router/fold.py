@@ -163,4 +163,4 @@ def _usage_tokens(usage: Mapping[str, Any]) -> Tokens:
 
 def _logprobs(raw: Mapping[str, Any] | None) -> tuple[float | None, ...] | None:
     entries = (raw or {}).get("content")
-    return tuple(entry.get("logprob") for entry in entries) if entries else None
+    return tuple([entry.get("logprob") for entry in entries]) if entries else None

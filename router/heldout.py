@@ -19,6 +19,7 @@ from router.fs import fsync_dir
 
 SALT_FILE = "heldout_salt"
 _SALT_BYTES = 32
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def load_salt(state_dir: Path) -> bytes:
@@ -65,7 +66,7 @@ def prompt_hash(messages: Sequence[Mapping[str, Any]], salt: bytes) -> str:
     another number is another problem.
     """
     canonical = [_normal_message(message) for message in messages]
-    data = json.dumps(canonical, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    data = _ENCODER.encode(canonical)
     return blake2b(data.encode("utf-8", "surrogatepass"), digest_size=16, key=salt).hexdigest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,10 @@ class VllmBackend:
         async with self.request("POST", "/v1/chat/completions", chat_body(draw), draw.timeout_s) as response:
             return await _json_object(response)
 
-    async def stream(self, draw: Draw) -> AsyncGenerator[Mapping[str, Any]]:
+    def stream(self, draw: Draw) -> AsyncGenerator[Mapping[str, Any]]:
         """The chunks of a chat completion. Leaving early closes the connection, which cancels the samples upstream."""
         body = chat_body(draw) | {"stream": True, "stream_options": {"include_usage": True}}
-        async with aclosing(self.stream_json("/v1/chat/completions", body, draw.timeout_s)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        return self.stream_json("/v1/chat/completions", body, draw.timeout_s)
 
     async def load_policy(self, name: str, folder: Path) -> None:
         """Load a LoRA adapter under `name`, unless the engine serves one of that name.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 
 PREFIX = "thinktwice_"
@@ -17,6 +18,7 @@ MAX_LEARNT = 50  # names that an open set, such as the policies, may hold before
 
 Labels = Mapping[str, Iterable[str]]
 M = TypeVar("M", Counter, Gauge, Histogram)
+R = TypeVar("R", bound="_Remembering")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,30 @@ class Family:
     kind: str
     labels: tuple[str, ...]
     help: str
+
+
+class _Remembering(MetricWrapperBase):
+    """Finds a child again by its label values alone: a tenth of the library's time, which takes a lock and makes
+    strings of them, a dozen times a request. Its children are never removed.
+    """
+
+    def labels(self: R, *labelvalues: Any, **labelkwargs: Any) -> R:
+        """The child of these label values."""
+        if labelkwargs:
+            return super().labels(*labelvalues, **labelkwargs)
+        found: dict[tuple[Any, ...], R] = self.__dict__.setdefault("_found", {})
+        child = found.get(labelvalues)
+        if child is None:
+            child = found[labelvalues] = super().labels(*labelvalues)
+        return child
+
+
+class _Counter(_Remembering, Counter):
+    pass
+
+
+class _Histogram(_Remembering, Histogram):
+    pass
 
 
 class Families:
@@ -41,7 +67,7 @@ class Families:
 
     def counter(self, name: str, help: str, labels: Labels | None = None) -> Counter:
         """A counter; the name ends in `_total`."""
-        metric = Counter(PREFIX + name.removesuffix("_total"), help, tuple(labels or ()), registry=self._registry)
+        metric = _Counter(PREFIX + name.removesuffix("_total"), help, tuple(labels or ()), registry=self._registry)
         return self._declare(metric, Family(PREFIX + name, "counter", tuple(labels or ()), help), labels)
 
     def gauge(self, name: str, help: str, labels: Labels | None = None) -> Gauge:
@@ -53,7 +79,7 @@ class Families:
         """A histogram of at most `MAX_BUCKETS` buckets, the infinite one apart. Raises `ValueError` for more."""
         if len(buckets) > MAX_BUCKETS:
             raise ValueError(f"{name} has {len(buckets)} buckets, at most {MAX_BUCKETS} are allowed")
-        metric = Histogram(PREFIX + name, help, tuple(labels or ()), buckets=buckets, registry=self._registry)
+        metric = _Histogram(PREFIX + name, help, tuple(labels or ()), buckets=buckets, registry=self._registry)
         return self._declare(metric, Family(PREFIX + name, "histogram", tuple(labels or ()), help), labels)
 
     def _declare(self, metric: M, family: Family, labels: Labels | None) -> M:
