@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,3 +191,16 @@ async def test_workers_do_not_outlive_their_supervisor(tmp_path: Path, engine: M
     await until(lambda: not listens())
     await until(lambda: list(tmp_path.glob("log/*/*.open")) == [])  # the log was closed in good order
     assert [group.group_id for group in gateway.groups()] == [answer["verification"]["group_id"]]
+
+
+async def test_a_killed_worker_stops_the_others_and_is_reported(tmp_path: Path, engine: MockEngine) -> None:
+    """Half a gateway would go on as if nothing had happened; a supervisor such as systemd starts a whole one."""
+    with GatewayProcess(tmp_path, engine.url, args=["--workers", "2"]) as gateway:
+        answer = await answer_of(gateway, ask("steady"))
+        children = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split()
+        workers = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert len(workers) == 2
+        os.kill(int(workers[0]), signal.SIGKILL)
+        assert await asyncio.to_thread(gateway.ended) == 1
+    assert "ended with exit codes" in gateway.output and "-9" in gateway.output, gateway.output
+    assert {group.group_id for group in gateway.groups()} <= {answer["verification"]["group_id"]}
