@@ -6,9 +6,11 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+_BLOCK = 4096
 
 
 def fsync_dir(directory: Path) -> None:
@@ -50,14 +52,37 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def append_durably(path: Path, data: bytes) -> None:
-    """Append `data` to `path` and wait until it is on disk."""
+    """Append `data` to `path` and wait until it is on disk; a new file is readable for its owner alone."""
     created = not path.exists()
-    with path.open("ab") as file:
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(fd, "ab") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     if created:
         fsync_dir(path.parent)
+
+
+def append_line_durably(path: Path, line: bytes) -> None:
+    """Append a whole line and wait until it is on disk. What a crash left of a last line without its end is dropped.
+
+    The caller holds a lock against other writers.
+    """
+    with suppress(FileNotFoundError), path.open("r+b") as file:
+        file.truncate(_end_of_lines(file))
+    append_durably(path, line + b"\n")
+
+
+def _end_of_lines(file: IO[bytes]) -> int:
+    """The offset behind the last newline."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        if (found := file.read(end - start).rfind(b"\n")) >= 0:
+            return start + found + 1
+        end = start
+    return 0
 
 
 @contextmanager

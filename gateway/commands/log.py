@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -53,6 +54,7 @@ def verify(args: argparse.Namespace) -> int:
     result = {
         "segments": found.segments,
         "groups": found.groups,
+        "labels": found.labels,
         "forgotten": found.forgotten,
         "hidden": found.hidden,
         "torn_bytes": found.torn_bytes,
@@ -67,6 +69,7 @@ def verify(args: argparse.Namespace) -> int:
 def stats(args: argparse.Namespace) -> int:
     """Count what the log holds; 1 when a part of it could not be read."""
     from router.log.groups import OnCorrupt, Tally, read_segment, segments  # noqa: PLC0415  # quick `--help`
+    from router.log.labels import read_labels  # noqa: PLC0415
     from router.log.segments import OPEN, SEALED  # noqa: PLC0415
     from router.log.stats import LogStats  # noqa: PLC0415
     from router.log.tombstones import load_tombstones  # noqa: PLC0415
@@ -79,8 +82,15 @@ def stats(args: argparse.Namespace) -> int:
             for _, record in read_segment(path, tombstones, OnCorrupt.SKIP, tally):
                 counts.add(record)
             advance(path)
+    labels = Counter(label.source.value for _, label in read_labels(log_dir) if label is not None)
     size = sum(path.stat().st_size for path in segments(log_dir, SEALED, OPEN))
-    result = {**counts.as_dict(), "forgotten": tally.forgotten, "segments": tally.segments, "bytes": size}
+    result = {
+        **counts.as_dict(),
+        "labels": dict(labels.most_common()),
+        "forgotten": tally.forgotten,
+        "segments": tally.segments,
+        "bytes": size,
+    }
     if not args.json:
         result |= {name: _time(result[name]) for name in ("first", "last")}
     _print(args, result, tally.problems)
@@ -99,6 +109,7 @@ def forget(args: argparse.Namespace) -> int:
         raise LogUnavailable(f"cannot change the group log in {log_dir}: {error}: run this again") from error
     result = {
         "removed": done.removed,
+        "labels": done.labels,
         "pending": done.pending,
         "unsearchable": [str(path) for path in done.unsearchable],
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from router.errors import RecordError, SegmentCorrupt
 from router.log.groups import is_live, segments
+from router.log.labels import LABEL_FILE, read_labels
 from router.log.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, Damage, check_seal, payloads, scan
 from router.log.tombstones import Tombstones, load_tombstones
 from router.records import decode_group
@@ -22,6 +23,7 @@ class Audit:
     segments: int = 0
     groups: int = 0
     forgotten: int = 0  # records that were removed
+    labels: int = 0
     hidden: int = 0  # forgotten groups whose content is still in a segment
     torn_bytes: int = 0  # unfinished tails of dead writers, which the next start cuts off
     damage: Counter[str] = field(default_factory=Counter)  # by reason
@@ -34,7 +36,7 @@ class Audit:
 
 
 def audit(log_dir: Path, advance: Callable[[Path], None] = lambda _: None) -> Audit:
-    """Check frames, CRCs, hashes, records and duplicate group ids; `advance` is told each segment that is done.
+    """Check frames, CRCs, hashes, records, duplicate group ids and labels; `advance` is told each segment that is done.
 
     The unfinished end of a segment that a running gateway writes, or that a dead one left, is not damage. Memory grows
     by about 100 bytes a group, for the duplicates. Raises `RecordError` when the list of tombstones is damaged.
@@ -47,6 +49,11 @@ def audit(log_dir: Path, advance: Callable[[Path], None] = lambda _: None) -> Au
         if _frames_hold(path, found):
             _check_records(path, found, tombstones, seen)
         advance(path)
+    for number, (_, label) in enumerate(read_labels(log_dir), 1):
+        if label is None:
+            found.add("label", f"{log_dir / LABEL_FILE}, line {number}, is damaged: repair it or remove the line")
+        else:
+            found.labels += 1
     return found
 
 

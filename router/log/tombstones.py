@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from router.errors import RecordError
-from router.fs import append_durably, locked
+from router.fs import append_line_durably, locked
+from router.log.labels import Label
 from router.records import GroupRecord, decode_group
 
 _FILE = "tombstones.jsonl"
@@ -30,6 +31,10 @@ class Tombstones:
     def covers(self, record: GroupRecord) -> bool:
         """Whether this group was forgotten."""
         return record.group_id in self.groups or record.created_at <= self.tenants.get(record.tenant, float("-inf"))
+
+    def covers_label(self, label: Label) -> bool:
+        """Whether this label was forgotten with its author's tenant or, by its id, with its group."""
+        return label.group_id in self.groups or label.at <= self.tenants.get(label.tenant, float("-inf"))
 
     def covers_payload(self, payload: bytes) -> bool:
         """`covers` for a stored payload; one that cannot be decoded is not covered."""
@@ -65,10 +70,7 @@ def add_tombstone(log_dir: Path, *, now: float, tenant: str | None = None, group
     entry: dict[str, Any] = {"ts": now, "group": group} if group is not None else {"ts": now, "tenant": tenant}
     path = log_dir / _FILE
     with sealing(log_dir):
-        if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
-            with path.open("r+b") as file:
-                file.truncate(content.rfind(b"\n") + 1)
-        append_durably(path, json.dumps(entry).encode() + b"\n")
+        append_line_durably(path, json.dumps(entry).encode())
 
 
 def sealing(log_dir: Path) -> AbstractContextManager[None]:

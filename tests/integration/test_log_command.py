@@ -113,7 +113,7 @@ def test_stats_counts_the_rest_of_a_damaged_log(command: Any, log_dir: Path) -> 
 def test_forget_removes_for_good_and_says_so(command: Any, log_dir: Path) -> None:
     assert command("forget", "--tenant", "a") == (
         0,
-        {"removed": 2, "pending": 0, "unsearchable": [], "problems": []},
+        {"removed": 2, "labels": 0, "pending": 0, "unsearchable": [], "problems": []},
     )
     assert command("forget", "--group", "b2")[1]["removed"] == 1
     assert command("forget", "--group", "b2")[1]["removed"] == 0
