@@ -67,7 +67,8 @@ def conclude(
     if winner.verdict.verified:
         return Status.VERIFIED, Reason.DECISIVE_PASS
     if oracle and all(c.verdict.decisive_completed and not c.verdict.decisive_passes for c in candidates):
-        return Status.FAILED, Reason.ALL_FAILED
+        cut = stopped is Stopped.DEADLINE  # there were others, and what they would have said is not known
+        return (Status.UNVERIFIED, Reason.DEADLINE) if cut else (Status.FAILED, Reason.ALL_FAILED)
     trouble = _trouble(candidates, winner, stopped)
     if trouble is not None:
         return Status.UNVERIFIED, trouble

@@ -16,6 +16,7 @@ import aiohttp
 from tests.support.engine_process import TOLD, WRONG
 
 PAUSE_S = 0.3  # between two questions of one client, on average
+LOST_PAUSE_S = 1.0  # more, for one whose connection broke or was refused
 HANG_S = 30.0  # far beyond the gateway's own deadline: who waits that long has been forgotten
 KINDS = ("single", "voted", "checked", "repeated", "tooled")
 _NONCE = re.compile(r"\bq\d+-\d+-\d+\b")
@@ -122,6 +123,7 @@ async def _ask(session: aiohttp.ClientSession, question: Question, outcomes: Out
         outcomes.hangs.append(question.text)
     except (aiohttp.ClientError, ConnectionError):
         outcomes.lost.append(time.monotonic())
+        await asyncio.sleep(LOST_PAUSE_S)
     else:
         hold(question, response.status, data, outcomes)
 

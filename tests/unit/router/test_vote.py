@@ -56,6 +56,12 @@ def test_failed_needs_every_decisive_check_completed() -> None:
     assert verdict_of(*failing, broken, oracle=True) == (Status.UNVERIFIED, Reason.VERIFIER_ERROR)
 
 
+def test_a_deadline_leaves_samples_unseen_so_that_nothing_failed() -> None:
+    failing = [candidate(i, "a", FAIL, decisive=True) for i in range(2)]
+    verdict = verdict_of(*failing, oracle=True, stopped=Stopped.DEADLINE)
+    assert verdict == (Status.UNVERIFIED, Reason.DEADLINE)
+
+
 def test_a_verifier_timeout_is_neither_pass_nor_fail() -> None:
     assert verdict_of(candidate(0, "a", TIMEOUT, decisive=True), oracle=True) == (
         Status.UNVERIFIED,
