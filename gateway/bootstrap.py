@@ -47,6 +47,7 @@ from router.python_tool import PythonTool
 from router.registry import PolicyRegistry
 from router.route import Router
 from router.settings import BackendSection, PolicySection, RedisSection, Settings
+from router.verify.measured import measured_rates
 from router.verify.registry import CHECK_TYPES
 from router.verify.spec import check_profiles, merge
 from router.verify.verifier import open_verifier
@@ -89,6 +90,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     async with AsyncExitStack() as stack:
         keys, limits = _keys(settings), tenant_limits(settings)
         metrics = Metrics(verifiers=CHECK_TYPES)
+        metrics.set_measured(measured_rates())
         log = SegmentLog.open(settings.log, on_commit=metrics.observe_fsync)
         stack.push_async_callback(log.close)
         store = _store(settings.redis, metrics)

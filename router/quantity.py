@@ -44,7 +44,7 @@ _PLAIN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{\s*(-?[\d.,]+)\s*\}|(\d))\s*(?:\{\s*(-?[\d.,]+)\s*\}|(\d))")
-_TEXT = re.compile(r"\\(?:text|mathrm|textrm|textbf|mathbf|mbox|textit|operatorname)\s*\{([^{}]*)\}")
+_TEXT = re.compile(r"\\(?:text|mathrm|textrm|textnormal|textbf|mathbf|mbox|textit|operatorname)\s*\{([^{}]*)\}")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"))
 _REPLACEMENTS = str.maketrans(
     {"−": "-", "–": "-", "⁄": "/", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "％": "%", "＄": "$"}
@@ -54,7 +54,7 @@ _REPLACEMENTS = str.maketrans(
     }
 )
 _INLINE_MATH = re.compile(r"(?<!\\)\$([^$]*)(?<!\\)\$")
-_LATEX_SPACE = re.compile(r"\\[,;:! ]|~|\\q?quad\b")
+_LATEX_SPACE = re.compile(r"\\[,;:! ]|~|\\q?quad\b|\\(?:display|text)style\b")
 
 _ALIASES = {
     alias: unit

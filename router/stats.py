@@ -68,6 +68,32 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Rate:
     return Rate(p, successes, n, low, high)
 
 
+def upper_bound(successes: int, n: int, confidence: float = CONFIDENCE) -> float | None:
+    """The upper end of the one-sided exact interval of a proportion (Clopper and Pearson, Biometrika 26, 1934).
+
+    The p at which `successes` or fewer of `n` have the probability `1 - confidence`; `None` when n is 0. Raises
+    `ValueError` unless 0 <= successes <= n.
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes of {n}")
+    if n == 0:
+        return None
+    if successes == n:
+        return 1.0
+    low, high = successes / n, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        at_most = sum(_binomial(n, k, middle) for k in range(successes + 1))
+        low, high = (middle, high) if at_most > 1 - confidence else (low, middle)
+    return high
+
+
+def _binomial(n: int, k: int, p: float) -> float:
+    """The probability of k successes of n, for 0 < p < 1."""
+    log_ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return math.exp(log_ways + k * math.log(p) + (n - k) * math.log1p(-p))
+
+
 def paired_difference(pairs: Sequence[tuple[bool, bool]], confidence: float = CONFIDENCE) -> Estimate:
     """Success rate of the first of each pair minus that of the second.
 

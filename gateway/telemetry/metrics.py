@@ -34,11 +34,14 @@ from gateway.telemetry.metric_families import (
     Spending,
     Stores,
     Traffic,
+    Trust,
 )
 from gateway.telemetry.served import Served
 from router.domain import EngineInfo, Tokens
 from router.enums import Outcome
 from router.records import CheckRecord, GroupRecord, SampleRecord
+from router.stats import upper_bound
+from router.verify.measured import MeasuredRate
 
 __all__ = ["CacheResult", "IdempotencyResult", "Leader", "Metrics", "Recheck", "RequestOutcome", "markdown"]
 
@@ -53,7 +56,7 @@ class Metrics:
         families, verifiers = Families(self._registry), tuple(verifiers)
         self._traffic, self._answers = Traffic(families), Answers(families, verifiers)
         self._spending, self._stores, self._identity = Spending(families), Stores(families), Identity(families)
-        self._engines = Engines(families)
+        self._engines, self._trust = Engines(families), Trust(families)
         self.set_breaker(BreakerState.CLOSED)
         self._models = ClosedSet("model", models, self._identity.overflow)
         self._verifiers = ClosedSet("verifier", verifiers, self._identity.overflow)
@@ -163,6 +166,17 @@ class Metrics:
         """Show which parts of verification work."""
         for part in VERIFIER_PARTS:
             self._answers.verifier_up.labels(part).set(part not in down)
+
+    def set_measured(self, rates: Mapping[str, MeasuredRate]) -> None:
+        """Show how often the checks were wrong when they were measured."""
+        for verifier, rate in rates.items():
+            for gauge, errors, n in (
+                (self._trust.false_accepts, rate.false_accepts, rate.negatives),
+                (self._trust.false_rejects, rate.false_rejects, rate.positives),
+            ):
+                if (upper := upper_bound(errors, n)) is not None:
+                    gauge.labels(verifier, "estimate").set(errors / n)
+                    gauge.labels(verifier, "upper").set(upper)
 
     def set_breaker(self, state: BreakerState) -> None:
         """Show whether Redis is asked."""

@@ -38,7 +38,7 @@ _DROPPED = re.compile(
     r"|(?<!\\)\\[,;:! ]|~"
 )
 _FRACTION = re.compile(r"\\[dtc]frac(?![A-Za-z])")
-_TEXT = re.compile(r"\\(?:text|mathrm|textrm|textbf|textit|mbox|rm)(?:\s*\{([^{}]*)\}|\b)")
+_TEXT = re.compile(r"\\(?:text|mathrm|textrm|textnormal|textbf|textit|mbox|rm)(?:\s*\{([^{}]*)\}|\b)")
 _INLINE = re.compile(r"(?<!\\)\$([^$]+)(?<!\\)\$|\\\((.+?)\\\)")
 _END = re.compile(r"(?<!\.)(?:\.|\\)\s*$")  # a full stop, not an ellipsis; what is left of `\ `
 _LABEL = re.compile(r"[A-Z]{1,2}|\([A-Z]\)")

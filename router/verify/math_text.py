@@ -117,15 +117,24 @@ def _form(text: str, depth: int) -> Form:
     if len(parts := _split(text, (r"\cup",))) > 1:
         return Group("union", tuple(_form(part, depth + 1) for part in parts))
     if len(parts := _split(text, (",",))) > 1:
-        return Group("set", tuple(_form(part, depth + 1) for part in parts))
+        return Group("set", _members(parts, depth))
     if text.startswith(r"\lbrace") and text.endswith(r"\rbrace"):
-        inner = _split(text[len(r"\lbrace") : -len(r"\rbrace")], (",",))
-        return Group("set", tuple(_form(part, depth + 1) for part in inner))
+        return Group("set", _members(_split(text[len(r"\lbrace") : -len(r"\rbrace")], (",",)), depth))
     if text[:1] in ("(", "[") and text[-1:] in (")", "]") and matching(text, 0) == len(text) - 1:
         inner = _split(text[1:-1], (",",))
         if len(inner) > 1:
             return Group(text[0] + text[-1], tuple(_form(part, depth + 1) for part in inner))
-    return _relation(text)
+    return _plus_minus(text)
+
+
+def _members(parts: list[str], depth: int) -> tuple[Form, ...]:
+    """The members of a set; one with a plus-minus sign is two."""
+    members: list[Form] = []
+    for part in parts:
+        form = _form(part, depth + 1)
+        both = isinstance(form, Group) and form.kind == "set" and _PLUS_MINUS.search(part)
+        members += form.items if isinstance(form, Group) and both else (form,)
+    return tuple(members)
 
 
 def _matrix(body: str, depth: int) -> Group:
@@ -136,24 +145,30 @@ def _matrix(body: str, depth: int) -> Group:
     return Group(f"matrix {len(rows)}x{len(rows[0])}", cells)
 
 
-def _relation(text: str) -> Form:
-    sides = _split(text, tuple(_SIGNS))
-    if len(sides) == 1:
-        return _plus_minus(text)
-    signs = tuple(_SIGNS[sign] for sign in _separators(text, tuple(_SIGNS)))
-    if len(sides) > MAX_SIDES:
-        raise NotRead("is a long chain of relations")
-    return Relation(tuple(_scalar(side) for side in sides), signs)
-
-
 def _plus_minus(text: str) -> Form:
     signs = _PLUS_MINUS.findall(text)
     if len(signs) > 1:
         raise NotRead("has more than one plus-minus sign")
     if not signs:
+        return _relation(text)
+    return Group("set", tuple(_relation(_PLUS_MINUS.sub(sign, text)) for sign in "+-"))
+
+
+def _relation(text: str) -> Form:
+    sides = _split(text, tuple(_SIGNS))
+    if len(sides) == 1:
         return _scalar(text)
-    both = tuple(_scalar(_PLUS_MINUS.sub(sign, text)) for sign in "+-")
-    return Group("set", both)
+    signs = tuple(_SIGNS[sign] for sign in _separators(text, tuple(_SIGNS)))
+    if len(sides) > MAX_SIDES:
+        raise NotRead("is a long chain of relations")
+    if any(_is_tuple(side.strip()) for side in sides):
+        raise NotRead("relates tuples")
+    return Relation(tuple(_scalar(side) for side in sides), signs)
+
+
+def _is_tuple(text: str) -> bool:
+    whole = text[:1] == "(" and matching(text, 0) == len(text) - 1
+    return whole and len(_split(text[1:-1], (",",))) > 1
 
 
 def _scalar(text: str) -> Scalar:

@@ -1,4 +1,5 @@
 import math
+from fractions import Fraction
 
 import pytest
 
@@ -13,9 +14,28 @@ from router.stats import (
     poisson_rate,
     quantile,
     ratio,
+    upper_bound,
     wilson,
     z_value,
 )
+
+
+class TestUpperBound:
+    @pytest.mark.parametrize(("successes", "n"), [(0, 600), (0, 10), (1, 10), (5, 20), (37, 2000)])
+    def test_that_few_successes_have_a_chance_of_five_percent_there(self, successes: int, n: int) -> None:
+        p = upper_bound(successes, n)
+        assert p is not None
+        chance = sum(math.comb(n, k) * Fraction(p) ** k * (1 - Fraction(p)) ** (n - k) for k in range(successes + 1))
+        assert float(chance) == pytest.approx(0.05, rel=1e-6)
+
+    def test_nothing_seen_in_600(self) -> None:
+        assert upper_bound(0, 600) == pytest.approx(0.00498, abs=1e-5)
+        assert upper_bound(10, 10) == 1.0
+
+    def test_without_data_and_out_of_range(self) -> None:
+        assert upper_bound(0, 0) is None
+        with pytest.raises(ValueError, match="2 successes of 1"):
+            upper_bound(2, 1)
 
 
 class TestWilson:

@@ -1,0 +1,111 @@
+"""The truth tables through one pool of real workers: the bars of issue 4 hold, and what is recorded is current."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import pytest_asyncio
+from referencing import Registry
+
+from gateway.bench.truth import GAMING, Fact, Part, load_truth
+from gateway.bench.verifiers import REFUSED, Found, accepted_gaming, errors_of, judged
+from gateway.telemetry.metrics import Metrics
+from router.enums import CheckClass
+from router.errors import ConfigError
+from router.verify.measured import MeasuredRate, measured_rates
+from router.verify.registry import CHECK_TYPES
+
+TRUTH = Path(__file__).parents[3] / "golden" / "verifiers" / "truth"
+MATH_STRIDE = 8  # algebra takes 10 ms a fact; `bench verifiers` runs all of them
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def sampled(facts: list[Fact]) -> list[Fact]:
+    maths = [fact for fact in facts if fact.table == "math"]
+    return [fact for fact in facts if fact.table != "math"] + maths[::MATH_STRIDE]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def found() -> list[Found]:
+    return await judged(sampled(load_truth(TRUTH)), workers=2)
+
+
+async def test_no_gaming_text_is_accepted(found: list[Found]) -> None:
+    assert sum(each.fact.table == GAMING for each in found) >= 200
+    assert accepted_gaming(found) == []
+
+
+async def test_false_accepts_and_false_rejects_are_within_their_bars(found: list[Found]) -> None:
+    for errors in errors_of(found):
+        assert errors.false_accepts.successes == 0, errors
+        assert (errors.false_rejects.value or 0.0) <= 0.05, errors
+        assert errors.false_accepts.n and errors.false_rejects.n
+
+
+async def test_schemas_are_judged_exactly_as_by_the_python_implementation(found: list[Found]) -> None:
+    compared = 0
+    for each in found:
+        if each.fact.table != "json_schema" or each.fact.spec is None:
+            continue
+        schema = each.fact.spec.params["schema"]
+        old = isinstance(schema, dict) and "draft-07" in schema.get("$schema", "")
+        kind = jsonschema.Draft7Validator if old else jsonschema.Draft202012Validator
+        valid = kind(schema, registry=Registry()).is_valid(json.loads(each.fact.text))
+        assert each.outcome == ("pass" if valid else "fail") == each.fact.expect, each.fact
+        compared += 1
+    assert compared > 1800
+
+
+async def test_there_are_negatives_enough_for_the_bar_on_math() -> None:
+    negatives = [f for f in load_truth(TRUTH) if f.table == "math" and f.expect == "fail" and f.spec is not None]
+    for part in Part:
+        assert sum(fact.part is part for fact in negatives) >= 600
+
+
+async def test_the_recorded_rates_are_of_the_checks_as_they_are() -> None:
+    rates = measured_rates()
+    decisive = {name for name, kind in CHECK_TYPES.items() if kind.klass is CheckClass.DECISIVE}
+    assert decisive & {fact.table for fact in load_truth(TRUTH)} <= rates.keys()
+    assert {name: rate.version for name, rate in rates.items()} == {name: CHECK_TYPES[name].version for name in rates}
+    assert rates["math"].negatives >= 600
+    assert rates["math"].false_accepts <= 0.005 * rates["math"].negatives
+    assert rates["math"].false_rejects <= 0.05 * rates["math"].positives
+
+
+async def test_the_rates_are_shown_with_their_bound() -> None:
+    metrics = Metrics()
+    metrics.set_measured({"math": MeasuredRate("2", 600, 0, 100, 2), "regex": MeasuredRate("1", 0, 0, 0, 0)})
+    text = metrics.render()[0].decode()
+    assert 'thinktwice_verifier_false_accept_ratio{bound="estimate",verifier="math"} 0.0' in text
+    upper = next(line for line in text.splitlines() if "false_accept" in line and 'bound="upper"' in line)
+    assert float(upper.split()[-1]) == pytest.approx(1 - 0.05 ** (1 / 600), rel=1e-6)
+    assert 'verifier="regex"' not in "".join(line for line in text.splitlines() if "_ratio{" in line)
+
+
+async def test_what_is_refused_or_undecided_is_no_error_of_the_check() -> None:
+    def fact(expect: str) -> Fact:
+        return Fact("numeric", Part.REPORTED, None, "", expect, "own")
+
+    found = [
+        Found(fact(expect), outcome)
+        for expect, outcome in (
+            ("pass", "pass"), ("pass", "fail"), ("pass", "error"), ("pass", REFUSED),
+            ("fail", "fail"), ("fail", "pass"), ("fail", "timeout"), ("refused", "pass"),
+        )
+    ]  # fmt: skip
+    (errors,) = errors_of(found)
+    assert (errors.false_accepts.successes, errors.false_accepts.n) == (1, 3)
+    assert (errors.false_rejects.successes, errors.false_rejects.n) == (1, 3)
+    assert (errors.undecided, errors.refused) == (2, 1)
+
+
+async def test_tables_that_cannot_be_used_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give --truth"):
+        load_truth(tmp_path)
+    (tmp_path / "numeric.jsonl").write_text('{"reference": 1, "text": "1"}\n')
+    with pytest.raises(ConfigError, match="line 1"):
+        load_truth(tmp_path)
