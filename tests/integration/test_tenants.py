@@ -15,7 +15,7 @@ import pytest
 
 from gateway.tenants.key_file import KeyFile
 from gateway.tenants.keys import Role
-from gateway.tenants.metering import sample_bound
+from gateway.tenants.metering import draw_bound
 from router.domain import EngineInfo, Prompt, Sampling
 from tests.support.gateway_process import GatewayProcess
 from tests.support.mock_engine import MockEngine, Script
@@ -50,7 +50,7 @@ def message(text: str) -> dict[str, str]:
 
 def reserved(text: str, samples: int = 1) -> int:
     """Tokens that a request with this text reserves."""
-    bound = sample_bound(Prompt((message(text),), {}, Sampling(max_tokens=MAX_TOKENS)), ENGINE)
+    bound = draw_bound(Prompt((message(text),), {}, Sampling(max_tokens=MAX_TOKENS)), ENGINE, grows=False)
     return samples * (bound.prompt + bound.completion)
 
 
