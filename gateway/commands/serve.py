@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import ipaddress
 import logging
 import multiprocessing
@@ -125,6 +126,8 @@ async def _serve_until_stopped(settings: Settings, listener: socket.socket) -> i
             _ignore_stop_signals()
             limits = ConnectionLimits(settings.server.max_connections, settings.server.slow_client_s)
             server = DrainingServer(create_app(runtime), runtime.drain, limits)
+            gc.collect()
+            gc.freeze()  # what start-up made is never garbage: a full collection that walked it would stall the loop
             await server.serve(sockets=[listener])
             return 0 if server.started else 1
     except asyncio.CancelledError:
