@@ -94,6 +94,7 @@ class Sandbox:
             for box in job.boxes:
                 box.kill()
                 self._keep(box.close())
+            self._keep(self._refill())  # not before: a start would slow the job down
 
     async def run(self, source: str, timeout_s: float) -> Ran:
         """Run a Python script. Raises `SandboxUnavailable`; whatever the script does is a result."""
@@ -124,7 +125,6 @@ class Sandbox:
         """A sandbox for a job to use. Raises `SandboxUnavailable`."""
         while self._ready:
             box = self._ready.popleft()
-            self._keep(self._refill())
             if box.alive:
                 return box
             self._keep(box.close())

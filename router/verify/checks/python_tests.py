@@ -23,7 +23,7 @@ from router.verify.candidate import CandidateEnded, CandidateFailed, ask, call, 
 from router.verify.check_type import PASSED, Judgement, SandboxedCheck, failed, undecided
 
 MAX_CASES = 100
-MAX_CODE_CHARS = 32 * 1024
+MAX_CODE_CHARS = 16 * 1024
 _MAX_NESTING = 100  # of brackets; the parser itself gives up at 200
 _MAX_CALLS = 10_000  # of one test module
 _RTOL, _ATOL = 1e-9, 1e-12
@@ -160,8 +160,7 @@ def _admit_code(code: str) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            module = ast.parse(code, "<tests>")
-            compile(module, "<tests>", "exec", dont_inherit=True)
+            module = ast.parse(code, "<tests>")  # code generation would take ten times as long
     except SyntaxError as error:
         raise InvalidRequest(f"does not compile: line {error.lineno}: {error.msg}", param="code") from error
     except (ValueError, RecursionError, MemoryError) as error:
