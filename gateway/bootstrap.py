@@ -62,6 +62,7 @@ def check_settings(settings: Settings) -> None:
     """Find what cannot work before anything is started. Raises `ConfigError`, one line with the cure."""
     check_profiles(settings.profiles)
     _check_tools(settings)
+    _check_commands(settings)
     _check_guardrails(settings)
     limits = tenant_limits(settings)
     if limits and settings.redis.url is None and settings.server.workers > 1:
@@ -74,6 +75,13 @@ def check_settings(settings: Settings) -> None:
         raise ConfigError(
             f"the state directory {settings.state.dir} cannot be made ({error.strerror}): set [state] dir"
         ) from error
+
+
+def _check_commands(settings: Settings) -> None:
+    for name, profile in settings.profiles.items():
+        for check in profile.checks:
+            if check.get("type") == "command" and check.get("name") not in settings.sandbox.commands:
+                raise ConfigError(f"profile {name}: no command {check.get('name')!r}: add [sandbox.commands.NAME]")
 
 
 def _check_tools(settings: Settings) -> None:

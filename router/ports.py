@@ -61,7 +61,7 @@ class Verifier(Protocol):
         ...
 
     def available(self, checks: Sequence[CheckSpec]) -> bool:
-        """Whether these checks would run now."""
+        """Whether these checks would run now. Raises `InvalidRequest` for one that the configuration lacks."""
         ...
 
     def idle(self) -> bool:

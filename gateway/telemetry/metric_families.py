@@ -22,6 +22,7 @@ CHECK_TYPES = (
     "format",
     "python_tests",
     "sql",
+    "command",
     "policy",
 )
 VERIFIER_PARTS = ("verifier", "sandbox")

@@ -12,7 +12,7 @@ from typing import Any
 from router.enums import Tier
 from router.errors import SandboxUnavailable
 from router.sandbox.inside.serve import MAX_REPLY_BYTES
-from router.sandbox.launch import ENVIRONMENT, Launcher
+from router.sandbox.launch import ENVIRONMENT, Launcher, Program
 
 MAX_OUTPUT_BYTES = 64 * 1024
 _START_TIMEOUT_S = 20.0
@@ -36,13 +36,13 @@ class Box:
         self._draining = asyncio.create_task(self._drain())
 
     @classmethod
-    async def start(cls, launcher: Launcher) -> Box:
-        """A sandbox that has confined itself and waits. Raises `SandboxUnavailable`."""
+    async def start(cls, launcher: Launcher, program: Program | None = None) -> Box:
+        """A sandbox that has confined itself and waits, or has become `program`. Raises `SandboxUnavailable`."""
         info, info_write = os.pipe()
         box = None
         try:
             process = await asyncio.create_subprocess_exec(
-                *launcher.command(info_write),
+                *launcher.command(info_write, program),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -53,7 +53,7 @@ class Box:
             )
             box = cls(process)
             async with asyncio.timeout(_START_TIMEOUT_S):
-                await box.send(launcher.setup())
+                await box.send(launcher.setup(program))
                 if (await box.receive()).get("ready") is not True:
                     raise BoxEnded
             if launcher.tier is Tier.BWRAP:
@@ -120,9 +120,20 @@ class Box:
             raise BoxEnded
         return message
 
-    async def finish_output(self) -> None:
-        """Wait until all that it printed before it ended is in `output`."""
-        await self._draining
+    async def communicate(self, data: bytes) -> bytes:
+        """Give a program its standard input; its standard output. Raises `BoxEnded` when it fails or is too loud."""
+        self._stdin.write(data)
+        with contextlib.suppress(ConnectionError):  # it need not read all of it
+            await self._stdin.drain()
+        self._stdin.close()
+        printed = b""
+        while part := await self._stdout.read(MAX_REPLY_BYTES):
+            printed += part
+            if len(printed) > MAX_REPLY_BYTES:
+                raise BoxEnded
+        if await self._process.wait() != 0:
+            raise BoxEnded
+        return printed
 
     def kill(self) -> None:
         """End everything inside, now. `close` reaps."""

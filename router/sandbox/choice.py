@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import MappingProxyType
 
 from router.enums import Tier
 from router.errors import SandboxUnavailable
 from router.sandbox.canary import probe
-from router.sandbox.launch import launcher
+from router.sandbox.launch import Program, launcher
 from router.sandbox.sandbox import OFF, Sandbox
 
 PROBE_INTERVAL_S = 60.0
@@ -19,12 +20,14 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def open_sandbox(tiers: Sequence[Tier], *, warm: int, jobs: int, queue: int) -> AsyncIterator[Sandbox]:
+async def open_sandbox(
+    tiers: Sequence[Tier], programs: Mapping[str, Program] = MappingProxyType({}), *, warm: int, jobs: int, queue: int
+) -> AsyncIterator[Sandbox]:
     """The first of `tiers` that holds, warm; else one that runs nothing and says why. There is no weaker fallback."""
     faults = []
     for tier in tiers:
         try:
-            sandbox = Sandbox(launcher(tier), warm=warm, jobs=jobs, queue=queue)
+            sandbox = Sandbox(launcher(tier), programs, warm=warm, jobs=jobs, queue=queue)
             fault = await probe(sandbox)
         except SandboxUnavailable as error:
             fault = str(error)
@@ -32,7 +35,7 @@ async def open_sandbox(tiers: Sequence[Tier], *, warm: int, jobs: int, queue: in
             break
         faults.append(f"{tier.value}: {fault}")
     else:
-        sandbox = Sandbox(None, fault="; ".join(faults) or OFF)
+        sandbox = Sandbox(None, programs, fault="; ".join(faults) or OFF)
     if faults:
         _log.warning("sandbox %s", "; ".join(faults))
     watching = asyncio.create_task(watch(sandbox)) if sandbox.tier else None

@@ -55,6 +55,14 @@ class Runtime:
 
 
 @dataclass(frozen=True, slots=True)
+class Program:
+    """An operator's program: its command line, absolute, and the files and folders it reads beside the system's."""
+
+    argv: tuple[str, ...]
+    readable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Launcher:
     """Starts sandboxes of one tier. As root each gets a user id of its own; `uids` is empty otherwise."""
 
@@ -63,30 +71,30 @@ class Launcher:
     uids: Iterator[int]
     bwrap: str = ""
 
-    def command(self, info_fd: int) -> list[str]:
-        """The command line of the next sandbox; bubblewrap reports on `info_fd`."""
+    def command(self, info_fd: int, program: Program | None = None) -> list[str]:
+        """The command line of the next sandbox, which becomes `program` if given; bubblewrap reports on `info_fd`."""
         boot = (_INSIDE / "boot.py").read_text()
         python = [self.runtime.python, *_FLAGS, "-c", boot]
         uid = next(self.uids, None)
-        walls = self._walls(info_fd) if self.tier is Tier.BWRAP else []
+        shown = (self.runtime.prefix, *_beside(program)) if program else (self.runtime.prefix,)
+        walls = self._walls(info_fd, shown) if self.tier is Tier.BWRAP else []
         return [*_become(uid), *walls, *python]
 
-    def setup(self, argv: Sequence[str] = ()) -> dict[str, Any]:
+    def setup(self, program: Program | None = None) -> dict[str, Any]:
         """The first frame: the modules that run inside, and how they confine themselves."""
-        processes = bool(argv)
-        program = seccomp.program(os.uname().machine, processes=processes)
+        code = seccomp.program(os.uname().machine, execute=program is not None)
         return {
             "modules": {f"{inside.__name__}.{name}": (_INSIDE / f"{name}.py").read_text() for name in _MODULES},
-            "argv": list(argv),
-            "limits": _LIMITS,
+            "argv": list(program.argv) if program else [],
+            "limits": {name: value for name, value in _LIMITS.items() if not (program and name == "RLIMIT_NPROC")},
             "readable": list(self.runtime.libraries),
-            "executable": list(argv[:1]),
+            "executable": ["/usr", "/lib", "/lib64", *_beside(program)] if program else [],
             "landlock": self.tier is Tier.LANDLOCK,
-            "filter": base64.b64encode(program).decode(),
+            "filter": base64.b64encode(code).decode(),
             "parent": os.getpid() if self.tier is Tier.LANDLOCK else None,  # bubblewrap sees to it otherwise
         }
 
-    def _walls(self, info_fd: int) -> list[str]:
+    def _walls(self, info_fd: int, shown: Sequence[str]) -> list[str]:
         """Bubblewrap with every namespace, an empty environment, and a root that nothing can be written to."""
         # As pid 1 the interpreter is bubblewrap's own child and reaped by it; an init between them would be orphaned.
         arguments = [
@@ -107,8 +115,9 @@ class Launcher:
                 arguments += ["--symlink", os.readlink(path), str(path)]
             elif path.is_dir():
                 arguments += ["--ro-bind", str(path), str(path)]
-        if not self.runtime.prefix.startswith("/usr"):
-            arguments += ["--ro-bind", self.runtime.prefix, self.runtime.prefix]
+        for folder in shown:
+            if not Path(folder).is_relative_to("/usr"):
+                arguments += ["--ro-bind", folder, folder]
         for device in ("/dev/null", "/dev/urandom"):
             arguments += ["--dev-bind", device, device]
         return [*arguments, "--remount-ro", "/", "--chdir", "/", "--info-fd", str(info_fd), "--"]
@@ -147,6 +156,10 @@ def _runtime(uid: int | None) -> Runtime:
             prefix, *libraries = json.loads(asked.stdout)
             return Runtime(python, prefix, (*dict.fromkeys(libraries), *_SYSTEM_LIBRARIES))
     raise SandboxUnavailable("no Python 3.11 or newer that the sandbox's user can execute")
+
+
+def _beside(program: Program) -> tuple[str, ...]:
+    return (os.path.realpath(program.argv[0]), *program.readable)
 
 
 def _become(uid: int | None) -> list[str]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from router.enums import RunEnd, Tier
 from router.errors import SandboxUnavailable
 from router.sandbox.box import Box, BoxEnded
-from router.sandbox.launch import Launcher
+from router.sandbox.launch import Launcher, Program
 
 OFF = "the sandbox is off: set [sandbox] backend"
 
@@ -38,6 +39,12 @@ class Job:
         self.boxes.append(box)
         return box
 
+    async def program(self, name: str) -> Box:
+        """A sandbox that has become the operator's program of that name. Raises `SandboxUnavailable`."""
+        box = await self._sandbox.become(name)
+        self.boxes.append(box)
+        return box
+
 
 class Sandbox:
     """Runs at most `jobs` jobs at a time, with at most `queue` waiting, and keeps `warm` sandboxes ready.
@@ -46,9 +53,16 @@ class Sandbox:
     """
 
     def __init__(
-        self, launcher: Launcher | None, *, warm: int = 2, jobs: int = 4, queue: int = 64, fault: str | None = None
+        self,
+        launcher: Launcher | None,
+        programs: Mapping[str, Program] = MappingProxyType({}),
+        *,
+        warm: int = 2,
+        jobs: int = 4,
+        queue: int = 64,
+        fault: str | None = None,
     ) -> None:
-        self._launcher = launcher
+        self._launcher, self._programs = launcher, programs
         self._warm, self._queue = warm, queue
         self._slots = asyncio.Semaphore(jobs)
         self._ready: deque[Box] = deque()
@@ -62,6 +76,11 @@ class Sandbox:
     def tier(self) -> Tier | None:
         """What isolates the jobs; None where none can run."""
         return self._launcher.tier if self._launcher else None
+
+    @property
+    def programs(self) -> Collection[str]:
+        """The names of the operator's programs."""
+        return self._programs.keys()
 
     @property
     def broken(self) -> bool:
@@ -138,10 +157,16 @@ class Sandbox:
         await asyncio.gather(*(box.close() for box in self._ready))
         self._ready.clear()
 
-    async def _start(self) -> Box:
+    async def become(self, name: str) -> Box:
+        """A sandbox, started for it, that has become a program. Raises `SandboxUnavailable`."""
+        if name not in self._programs:
+            raise SandboxUnavailable("no program of this name is configured")
+        return await self._start(self._programs[name])
+
+    async def _start(self, program: Program | None = None) -> Box:
         if self._launcher is None:
             raise SandboxUnavailable(self.fault or "there is no sandbox")
-        return await Box.start(self._launcher)
+        return await Box.start(self._launcher, program)
 
     async def _refill(self) -> None:
         with contextlib.suppress(SandboxUnavailable):  # the next job starts its own, and says what is wrong

@@ -18,9 +18,9 @@ _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _EPERM, _ENOSYS = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 _NUMBER, _ARCH = 0, 4  # offsets in struct seccomp_data
 _X32_BIT = 0x40000000
-_NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
+_CLONE_THREAD = 0x00010000
 _TERMINAL_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
-_PROCESSES = frozenset({"clone", "execve", "execveat", "fork", "vfork"})
+_OF_PROGRAMS = frozenset({"clone", "execve", "execveat"})
 _SPECIAL = frozenset({"clone3", "ioctl", "prlimit64"})
 
 
@@ -29,16 +29,18 @@ def supported(machine: str) -> bool:
     return machine in _ARCHITECTURES
 
 
-def program(machine: str, *, processes: bool = False) -> bytes:
-    """The filter as an array of `struct sock_filter`, 8 bytes each; with `processes` it lets fork and execute.
+def program(machine: str, *, execute: bool = False) -> bytes:
+    """The filter as an array of `struct sock_filter`, 8 bytes each.
+
+    With `execute` the process may become another program and start threads; it still starts no process.
 
     Raises `KeyError` for an architecture that is not `supported`.
     """
     column, arch = _ARCHITECTURES[machine]
-    return b"".join(_instructions(column, arch, processes=processes))
+    return b"".join(_instructions(column, arch, execute=execute))
 
 
-def _instructions(column: int, arch: int, *, processes: bool) -> Iterator[bytes]:
+def _instructions(column: int, arch: int, *, execute: bool) -> Iterator[bytes]:
     yield _op(_LOAD, _ARCH)
     yield _op(_JUMP_EQUAL, arch, 1, 0)
     yield _op(_RETURN, _KILL)
@@ -48,12 +50,12 @@ def _instructions(column: int, arch: int, *, processes: bool) -> Iterator[bytes]
     yield from _when(_JUMP_ABOVE, NEWEST, _ENOSYS)
     yield from _when(_JUMP_EQUAL, _number("clone3", column), _ENOSYS)  # the C library falls back to clone
     for name, numbers in NUMBERS.items():
-        if name not in _SPECIAL and not (processes and name in _PROCESSES) and numbers[column] is not None:
+        if name not in _SPECIAL and not (execute and name in _OF_PROGRAMS) and numbers[column] is not None:
             yield from _when(_JUMP_EQUAL, _number(name, column), _EPERM)
     yield from _by_argument(_number("ioctl", column), 1, [(_JUMP_EQUAL, value) for value in _TERMINAL_INJECTION])
     yield from _by_argument(_number("prlimit64", column), 0, [(_JUMP_ABOVE, 0)])  # of oneself only
-    if processes:
-        yield from _by_argument(_number("clone", column), 0, [(_JUMP_ANY, _NEW_NAMESPACES)])
+    if execute:
+        yield from _thread_only(_number("clone", column))
     yield _op(_RETURN, _ALLOW)
 
 
@@ -63,6 +65,15 @@ def _by_argument(number: int, argument: int, refused: list[tuple[int, int]]) -> 
     body = _op(_LOAD, 16 + 8 * argument) + checks + _op(_RETURN, _ALLOW)
     yield _op(_JUMP_EQUAL, number, 0, len(body) // 8)
     yield body
+
+
+def _thread_only(number: int) -> Iterator[bytes]:
+    """Allow clone for a thread of this process, which dies with it, and for nothing else."""
+    yield _op(_JUMP_EQUAL, number, 0, 4)
+    yield _op(_LOAD, 16)
+    yield _op(_JUMP_ANY, _CLONE_THREAD, 1, 0)
+    yield _op(_RETURN, _EPERM)
+    yield _op(_RETURN, _ALLOW)
 
 
 def _when(code: int, value: int, verdict: int) -> Iterator[bytes]:

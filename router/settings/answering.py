@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from router.domain import MAX_SAMPLES
 from router.enums import OnFailure, Tier, ToolName
@@ -47,6 +47,20 @@ class ToolsSection(Section):
     search_notes: SearchNotesSection | None = None
 
 
+class CommandSection(Section):
+    """A program of the operator's that a `command` check runs."""
+
+    argv: tuple[str, ...] = Field(min_length=1, description="Command line; the program with its whole path.")
+    readable: tuple[str, ...] = Field((), description="Files and folders it reads beside the system's, absolute.")
+
+    @field_validator("argv", "readable")
+    @classmethod
+    def _absolute(cls, given: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if any(not path.startswith("/") for path in (given[:1] if info.field_name == "argv" else given)):
+            raise ValueError("paths must be absolute")
+        return given
+
+
 class SandboxSection(Section):
     """Isolation of the checks that run code: `python_tests`, `sql` and `command`."""
 
@@ -57,6 +71,8 @@ class SandboxSection(Section):
     warm: int = Field(2, ge=0, le=64, description="Sandboxes kept ready, about 12 MB each; every one is used once.")
     jobs: int = Field(4, ge=1, le=64, description="Checks in the sandbox at a time, at most 512 MB for each process.")
     queue: int = Field(64, ge=1, description="Checks that may wait for a sandbox before requests are refused.")
+
+    commands: dict[str, CommandSection] = Field({}, description="Programs by name: `[sandbox.commands.NAME]`.")
 
     @property
     def tiers(self) -> tuple[Tier, ...]:

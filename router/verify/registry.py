@@ -10,6 +10,7 @@ from router.verify.check_type import Admitted, CheckType, SandboxedCheck
 from router.verify.checks import (
     arithmetic_steps,
     choice,
+    command,
     constraints,
     exact,
     format,
@@ -29,6 +30,6 @@ PURE_TYPES: Mapping[str, CheckType[Any]] = MappingProxyType(
     }
 )
 SANDBOXED_TYPES: Mapping[str, SandboxedCheck[Any]] = MappingProxyType(
-    {module.TYPE.name: module.TYPE for module in (python_tests, sql)}
+    {module.TYPE.name: module.TYPE for module in (python_tests, sql, command)}
 )
 CHECK_TYPES: Mapping[str, Admitted[Any]] = MappingProxyType({**PURE_TYPES, **SANDBOXED_TYPES})

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from router.domain import CheckResult, CheckSpec
-from router.errors import SandboxUnavailable
+from router.errors import InvalidRequest, SandboxUnavailable
 from router.sandbox.choice import open_sandbox
+from router.sandbox.launch import Program
 from router.sandbox.sandbox import Sandbox
 from router.verify.check_type import Judgement, undecided
+from router.verify.checks import command
 from router.verify.limits import MAX_TEXT_CHARS
 from router.verify.pool import WorkerPool
 from router.verify.registry import SANDBOXED_TYPES
@@ -44,7 +46,10 @@ class IsolatedVerifier:
         return tuple(results[check.id] for check in checks)
 
     def available(self, checks: Sequence[CheckSpec]) -> bool:
-        """Whether these checks would run now."""
+        """Whether these checks would run now. Raises `InvalidRequest` for a command that is not configured."""
+        for check in checks:
+            if check.type == command.TYPE.name and check.params["name"] not in self._sandbox.programs:
+                raise InvalidRequest(f"the command of check {check.id} is not configured", param="verification.checks")
         needs_sandbox = any(check.type in SANDBOXED_TYPES for check in checks)
         return self._pool.available() and (not needs_sandbox or self._sandbox.available())
 
@@ -80,7 +85,8 @@ class IsolatedVerifier:
 @contextlib.asynccontextmanager
 async def open_verifier(verify: VerifySection, sandbox: SandboxSection) -> AsyncIterator[IsolatedVerifier]:
     """A running verifier. Raises `VerifierUnavailable` when no worker starts; without a sandbox it is only `down`."""
-    opening = open_sandbox(sandbox.tiers, warm=sandbox.warm, jobs=sandbox.jobs, queue=sandbox.queue)
+    programs = {name: Program(each.argv, each.readable) for name, each in sandbox.commands.items()}
+    opening = open_sandbox(sandbox.tiers, programs, warm=sandbox.warm, jobs=sandbox.jobs, queue=sandbox.queue)
     workers = WorkerPool(workers=verify.workers, queue=verify.queue)
     async with contextlib.AsyncExitStack() as stack:
         pool = asyncio.create_task(stack.enter_async_context(workers))

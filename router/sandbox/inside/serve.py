@@ -50,6 +50,7 @@ def main(setup: dict[str, Any]) -> None:
     """Confine this process as `setup` says, then serve until the parent ends it, or become its `argv`."""
     if setup["argv"]:
         confine(setup)
+        Channel(0, 1).send({"ready": True})
         os.execv(setup["argv"][0], setup["argv"])
     channel = _take_pipes()
     confine(setup)

@@ -66,11 +66,12 @@ def test_arguments_decide() -> None:
     assert verdict(code, arch, 16, 0, (7 << 32) | 0x5412) == EPERM  # the kernel reads the low half only
 
 
-def test_processes_may_be_let_through_but_no_namespaces() -> None:
+def test_a_program_may_start_threads_but_no_process() -> None:
     arch = ARCHITECTURES["x86_64"][1]
-    code = program("x86_64", processes=True)
-    assert verdict(code, arch, 59) == verdict(code, arch, 57) == verdict(code, arch, 56, 0x11) == ALLOW
-    for flag in (0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000):
+    code = program("x86_64", execute=True)
+    assert verdict(code, arch, 59) == verdict(code, arch, 56, 0x3D0F00) == ALLOW
+    assert verdict(code, arch, 57) == verdict(code, arch, 58) == EPERM
+    for flag in (0, 0x4000, 0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000):
         assert verdict(code, arch, 56, flag | 0x11) == EPERM
     assert verdict(code, arch, NUMBERS["socket"][0] or 0) == EPERM
 
