@@ -22,6 +22,7 @@ from gateway.dependencies import Dependencies
 from gateway.http.admission import Admission
 from gateway.http.chat import ChatRoute
 from gateway.http.drain import Drain
+from gateway.http.feedback import Labelling
 from gateway.http.idempotency import Idempotency
 from gateway.http.passthrough import Passthrough
 from gateway.http.runtime import Runtime
@@ -160,6 +161,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             deps=deps,
             chat=ChatRoute(service, deps, admission, Idempotency.of(deps), settings),
             passthrough=Passthrough(backend, deps, admission, settings),
+            labelling=Labelling(deps, admission, settings),
             watcher=watcher,
             keys=keys,
             started_at=time.time(),

@@ -35,6 +35,11 @@ class Asking:
     price: PriceSection | None
     deadline: float
 
+    @classmethod
+    def nothing(cls, tenant: str, deadline: float) -> Asking:
+        """A request that draws no token: it counts against the tenant's rate and concurrency, and costs no budget."""
+        return cls(tenant, 0, Tokens, PriceSection(input=0, output=0), deadline)
+
 
 @dataclass(frozen=True, slots=True)
 class Admitted:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.http.body import ClientGone
 from gateway.http.http_errors import error_body, error_code, error_headers, plain_error, status_of
 from gateway.http.openapi import document
 from gateway.http.passthrough import ROUTES
@@ -45,10 +46,11 @@ def create_app(runtime: Runtime) -> RequestScope:
             _route("/v1/chat/completions", _chat, Role.USER, "POST"),
             *passed_on,
             _route("/v1/models", _models, Role.USER),
+            _route("/v1/feedback", _feedback, Role.USER, "POST"),
             _route("/v1/scorecard", _scorecard, Role.USER),
             _route("/metrics", _metrics, Role.ADMIN),
         ],
-        exception_handlers={ThinkTwiceError: _refuse, HTTPException: _no_route, Exception: _broken},
+        exception_handlers={ThinkTwiceError: _refuse, HTTPException: _no_route, ClientGone: _gone, Exception: _broken},
     )
     app.state.runtime = runtime
     return RequestScope(app, runtime.drain)
@@ -112,6 +114,10 @@ async def _scorecard(request: Request) -> Response:
     return _json(_runtime(request).deps.scorecard.report())
 
 
+async def _feedback(request: Request) -> Response:
+    return await _runtime(request).labelling.feedback(request)
+
+
 async def _metrics(request: Request) -> Response:
     body, content_type = _runtime(request).deps.metrics.render()
     return Response(body, media_type=content_type)
@@ -138,6 +144,11 @@ async def _no_route(request: Request, error: Exception) -> Response:
     message = f"{request.method} {request.url.path}: {HTTPStatus(error.status_code).phrase}"
     code = "not_found" if error.status_code == 404 else "method_not_allowed"
     return _json(plain_error(message, "invalid_request_error", code=code), error.status_code, dict(error.headers or {}))
+
+
+async def _gone(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ClientGone)
+    return Response(status_code=499)
 
 
 async def _broken(request: Request, error: Exception) -> Response:

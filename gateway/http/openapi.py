@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.call import RetryKey
+from gateway.http.feedback import FeedbackFields
 from gateway.http.http_errors import SHAPES
 from gateway.http.passthrough import ROUTES
 from gateway.http.wire import PROFILE_HEADER, PURPOSE_HEADER, ChatFields
@@ -20,12 +21,13 @@ Schema = dict[str, Any]
 _REF = "#/components/schemas/{name}"
 _TEXT: Schema = {"type": "string"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
+_LABELLED = (400, 401, 403, 413, 429, 503)
 _PART: Schema = {"type": "object", "properties": {"type": _TEXT, "text": _TEXT}, "required": ["type"]}
 
 
 def document() -> Schema:
     """The whole description, as it is served at `/openapi.json`. Fields opened by the operator are not in it."""
-    _, parsed = msgspec.json.schema_components([ChatFields], ref_template=_REF)
+    _, parsed = msgspec.json.schema_components([ChatFields, FeedbackFields], ref_template=_REF)
     chat = parsed["ChatFields"]["properties"]
     chat["messages"]["items"] = _ref("Message")
     chat["verification"] = {"anyOf": [_ref("VerificationRequest"), {"type": "null"}], "default": None}
@@ -40,6 +42,7 @@ def document() -> Schema:
                 | {"parameters": [_profile(), _purpose(), _cache(), _retry()]}
             },
             **{path: {"post": _passed_on(path, fields)} for path, fields in ROUTES.items()},
+            "/v1/feedback": {"post": _operation("FeedbackFields", {"200": _answer("Label"), **_errors(*_LABELLED)})},
             "/v1/models": {"get": {"responses": {"200": _answer("ModelList"), **_errors(401)}}},
             "/v1/scorecard": {"get": {"responses": {"200": _answer("Object"), **_errors(401)}}},
             "/metrics": {"get": {"responses": {"200": _content("text/plain", _TEXT), **_errors(401, 403)}}},
@@ -156,6 +159,7 @@ def _responses() -> Schema:
         "Event": _open({"data": _TEXT}),  # of server-sent events, each a chunk in JSON, an error, or [DONE]
         "Verification": _open(verification),
         "ChatCompletion": _open(completion),
+        "Label": _open({"object": {"const": "label"}, "group_id": _TEXT, "source": _TEXT, "created": _COUNT}),
         "ModelList": _open({"object": {"const": "list"}, "data": {"type": "array", "items": card}}),
         "Ready": _open({"ready": {"type": "boolean"}, "degraded": {"type": "array", "items": _TEXT}}),
     }

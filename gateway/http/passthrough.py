@@ -14,10 +14,10 @@ from starlette.responses import Response
 
 from gateway.cost import price_of
 from gateway.dependencies import Dependencies
-from gateway.http import strict_json
 from gateway.http.admission import Admission, Asking
-from gateway.http.body import ClientGone, read_body, until_disconnect
+from gateway.http.body import read_body, until_disconnect
 from gateway.http.client_timeout import client_timeout_s
+from gateway.http.fields import loads_object
 from gateway.http.http_errors import error_body
 from gateway.http.sse import DONE, EventResponse, event
 from gateway.tenants.metering import completion_bound, prompt_bound
@@ -63,17 +63,9 @@ class Passthrough:
     async def __call__(self, request: Request, path: str) -> Response:
         """Answer one request to the route `path`.
 
-        Raises `NotAdmitted`, `InvalidRequest`, `ModelNotFound`, `RegistryError` or `BackendError`.
+        Raises `NotAdmitted`, `InvalidRequest`, `ModelNotFound`, `RegistryError` or `BackendError`; `ClientGone`.
         """
-        try:
-            return await self._pass_on(request, path)
-        except ClientGone:
-            return Response(status_code=499)
-
-    async def _pass_on(self, request: Request, path: str) -> Response:
-        fields = strict_json.loads(await read_body(request, self._settings.server.max_body_bytes))
-        if not isinstance(fields, dict):
-            raise InvalidRequest("the body must be a JSON object")
+        fields = loads_object(await read_body(request, self._settings.server.max_body_bytes))
         for name in fields.keys() - ROUTES[path] - set(self._settings.backend.allow_fields):
             raise InvalidRequest(f"the field {name!r} is not supported", param=name, code="unknown_field")
         asked = fields.get("model")

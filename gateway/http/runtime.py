@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from gateway.dependencies import Dependencies
 from gateway.http.chat import ChatRoute
 from gateway.http.drain import Drain
+from gateway.http.feedback import Labelling
 from gateway.http.passthrough import Passthrough
 from gateway.tenants.key_file import KeyDirectory
 from gateway.watcher import Watcher
@@ -19,6 +20,7 @@ class Runtime:
     deps: Dependencies
     chat: ChatRoute
     passthrough: Passthrough
+    labelling: Labelling
     watcher: Watcher
     keys: KeyDirectory
     started_at: float

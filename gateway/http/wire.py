@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from gateway.call import ChatCall, RetryKey, Tenant
-from gateway.http import strict_json
 from gateway.http.client_timeout import client_timeout_s
+from gateway.http.fields import convert, loads_object
 from router.domain import Prompt, Sampling
 from router.enums import Effort, Purpose
 from router.errors import InvalidRequest
@@ -90,19 +89,16 @@ _TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
 _INTEGERS = ("top_k", "seed", "max_tokens", "max_completion_tokens", "min_tokens", "top_logprobs", "n")
 _SAMPLING = tuple(name for name in Sampling.__slots__ if name != "max_tokens")
 _RETRY_KEY = re.compile(r'"([ -!#-~]{1,255})"|([!#-~]{1,255})')  # a structured-field string, or bare as many send it
-_VALIDATION = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
-_UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
+_OPEN_IT = "; an operator can open it with [backend] allow_fields"
 
 
 def parse_chat(
     body: bytes, headers: Mapping[str, str], *, request_id: str, tenant: Tenant, settings: Settings
 ) -> ChatCall:
     """Parse and admit one chat request, its headers by lower-case name. Raises `InvalidRequest`, naming the field."""
-    raw = strict_json.loads(body)
-    if not isinstance(raw, dict):
-        raise InvalidRequest("the body must be a JSON object")
+    raw = loads_object(body)
     opened = {name: raw.pop(name) for name in settings.backend.allow_fields if name in raw}
-    fields = _convert(raw)
+    fields = convert(raw, ChatFields, integers=_INTEGERS, cure=_OPEN_IT)
     _check_messages(fields.messages)
     options = {name: value for name in _OPTIONS if (value := getattr(fields, name)) is not None} | opened
     effort = fields.reasoning_effort or Effort.MEDIUM
@@ -140,32 +136,6 @@ def parse_chat(
         timeout_s=client_timeout_s(headers, stream=bool(fields.stream)),
         retry_key=_retry_key(headers, body, stream=bool(fields.stream)),
     )
-
-
-def _convert(raw: dict[str, Any]) -> ChatFields:
-    for name in _INTEGERS:  # JSON knows one kind of number: 16.0 is the integer 16, as it is to the engine
-        if isinstance(value := raw.get(name), float) and value.is_integer():
-            raw[name] = int(value)
-    try:
-        return msgspec.convert(raw, ChatFields)
-    except msgspec.ValidationError as error:
-        message = str(error)
-        if (unknown := _UNKNOWN_FIELD.search(message)) is not None:
-            name = unknown["name"]
-            raise InvalidRequest(
-                f"the field {name!r} is not supported; an operator can open it with [backend] allow_fields",
-                param=name,
-                code="unknown_field",
-            ) from error
-        found = _VALIDATION.match(message)
-        what, path = (found["what"], found["path"]) if found else (message, None)
-        param = path or _missing_field(what)
-        raise InvalidRequest(f"{param or 'body'}: {what}", param=param) from error
-
-
-def _missing_field(what: str) -> str | None:
-    found = re.search(r"missing required field `([^`]*)`", what)
-    return found[1] if found else None
 
 
 def _check_messages(messages: list[dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -65,6 +65,7 @@ class Caller:
     tenant: str
     role: Role
     profiles: frozenset[str] | None = None  # by name, without the version; None: every one
+    key_id: str = field(default="local", compare=False)
 
     def require_admin(self, what: str) -> None:
         """Raise `Forbidden` unless the role is admin."""
@@ -118,4 +119,4 @@ def _digest(pepper: bytes, secret: str) -> str:
 
 
 def _caller(key: StoredKey) -> Caller:
-    return Caller(key.tenant, key.role, None if key.profiles is None else frozenset(key.profiles))
+    return Caller(key.tenant, key.role, None if key.profiles is None else frozenset(key.profiles), key.id)

@@ -17,6 +17,7 @@ from gateway.bootstrap import tenant_limits
 from gateway.http.admission import Admission
 from gateway.http.app import create_app
 from gateway.http.chat import ChatRoute
+from gateway.http.feedback import Labelling
 from gateway.http.idempotency import Idempotency
 from gateway.http.passthrough import Passthrough
 from gateway.http.request_scope import RequestScope
@@ -105,6 +106,7 @@ def application(
             deps=deps,
             chat=ChatRoute(serving.service, deps, admission, Idempotency.of(deps), settings),
             passthrough=Passthrough(engine, deps, admission, settings),
+            labelling=Labelling(deps, admission, settings),
             watcher=Watcher(deps, directory, limiter, cache_name="memory"),
             keys=directory,
             started_at=1_700_000_000.0,
