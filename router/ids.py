@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from uuid import UUID
 
 
 def new_group_id() -> str:
@@ -12,7 +11,8 @@ def new_group_id() -> str:
     milliseconds = time.time_ns() // 1_000_000
     random = secrets.randbits(74)
     value = milliseconds << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62 | random & (1 << 62) - 1
-    return str(UUID(int=value))
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def uniform(group_id: str) -> float:
