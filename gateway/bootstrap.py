@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 from gateway.adapters.backend_pool import BackendPool
 from gateway.adapters.memory_quota import MemoryQuota
@@ -17,6 +18,7 @@ from gateway.adapters.redis_quota import RedisQuota
 from gateway.adapters.redis_store import RedisStore
 from gateway.adapters.segment_log import SegmentLog
 from gateway.adapters.vllm import VllmBackend
+from gateway.audits import Audits
 from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
 from gateway.http.admission import Admission
@@ -43,6 +45,7 @@ from router.enums import ToolName
 from router.errors import ConfigError, InvalidRequest
 from router.guardrails import Guardrails, PolicyVerifier
 from router.heldout import load_salt
+from router.log.labels import append_label
 from router.ports import Tool
 from router.python_tool import PythonTool
 from router.registry import PolicyRegistry
@@ -118,10 +121,13 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             notes = tools[ToolName.SEARCH_NOTES] = NotesIndex(settings.tools.search_notes.dir)
             stack.push_async_callback(notes.close)
             await notes.open()
+        note = partial(append_label, settings.log.dir)
+        audits = Audits(verifier, metrics, note, settings.verify.audit_share)
         deps = Dependencies(
             backend=MeteredBackend(backend) if any(each.budgeted for each in limits.values()) else backend,
             verifier=PolicyVerifier(verifier, settings.policy.lists, classifier) if settings.policy.lists else verifier,
             guardrails=Guardrails(settings.policy.lists, settings.verify.timeout_s),
+            audits=audits,
             tools=tools,
             store=store,
             log=log,
@@ -155,7 +161,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         with suppress(TimeoutError):
             await asyncio.wait_for(watcher.look(), _FIRST_LOOK_S)
         service = AnswerService(deps)
-        for background in (watcher.run(), service.rechecks.run()):
+        for background in (watcher.run(), service.rechecks.run(), audits.run()):
             stack.push_async_callback(_cancelled, asyncio.create_task(background))
         yield Runtime(
             deps=deps,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from gateway.audits import Audits
 from gateway.policies import PolicyDirectory
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.scorecard import Scorecard
@@ -36,6 +37,7 @@ class Dependencies:
     salt: bytes
     caching: RedisSection
     guardrails: Guardrails = field(default_factory=Guardrails)
+    audits: Audits | None = None
     engine: EngineInfo = UNPROBED
     tools: Mapping[str, Tool] = field(default_factory=dict)  # the server-side tools, by name
     shed_inflight: int = 512

@@ -202,6 +202,8 @@ class AnswerService:
         record = group_record(prepared, concluded, deps.engine, prompt_hash=hashed, heldout=heldout)
         await deps.log.append(record)
         deps.metrics.observe_logged(record)
+        if deps.audits is not None:
+            deps.audits.offer(record.group_id, record.tenant, prepared.call.spec.checks, concluded.ballot.winner)
         entry = None if key is None else await self._verified.keep(key, prepared, concluded)
         return Solved(concluded, record, completion, entry)
 

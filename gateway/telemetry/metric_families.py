@@ -180,23 +180,6 @@ class Answers:
         )
 
 
-class Trust:
-    """How far the checks themselves can be trusted."""
-
-    def __init__(self, families: Families) -> None:
-        labels = {"verifier": (), "bound": ()}
-        self.false_accepts = families.gauge(
-            "verifier_false_accept_ratio",
-            "Share of wrong answers that a check accepted when it was last measured; `upper`: 95 % bound",
-            labels,
-        )
-        self.false_rejects = families.gauge(
-            "verifier_false_reject_ratio",
-            "Share of right answers that a check rejected when it was last measured; `upper`: 95 % bound",
-            labels,
-        )
-
-
 class Spending:
     """Tokens and dollars."""
 

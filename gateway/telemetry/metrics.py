@@ -34,14 +34,15 @@ from gateway.telemetry.metric_families import (
     Spending,
     Stores,
     Traffic,
-    Trust,
 )
 from gateway.telemetry.served import Served
+from gateway.telemetry.trust_families import Audit, Trust
 from router.domain import EngineInfo, Tokens
 from router.enums import Outcome
 from router.records import CheckRecord, GroupRecord, SampleRecord
 from router.stats import upper_bound
 from router.verify.measured import MeasuredRate
+from router.verify.second.registry import AUDITED
 
 __all__ = ["CacheResult", "IdempotencyResult", "Leader", "Metrics", "Recheck", "RequestOutcome", "markdown"]
 
@@ -56,7 +57,7 @@ class Metrics:
         families, verifiers = Families(self._registry), tuple(verifiers)
         self._traffic, self._answers = Traffic(families), Answers(families, verifiers)
         self._spending, self._stores, self._identity = Spending(families), Stores(families), Identity(families)
-        self._engines, self._trust = Engines(families), Trust(families)
+        self._engines, self._trust = Engines(families), Trust(families, tuple(AUDITED))
         self.set_breaker(BreakerState.CLOSED)
         self._models = ClosedSet("model", models, self._identity.overflow)
         self._verifiers = ClosedSet("verifier", verifiers, self._identity.overflow)
@@ -177,6 +178,10 @@ class Metrics:
                 if (upper := upper_bound(errors, n)) is not None:
                     gauge.labels(verifier, "estimate").set(errors / n)
                     gauge.labels(verifier, "upper").set(upper)
+
+    def observe_audit(self, verifier: str, result: Audit) -> None:
+        """Count what a second verifier said of an answer that `verifier` accepted."""
+        self._trust.audits.labels(verifier, result).inc()
 
     def set_breaker(self, state: BreakerState) -> None:
         """Show whether Redis is asked."""

@@ -19,6 +19,7 @@ from router.enums import Outcome
 from router.verify.check_type import Judgement, undecided
 from router.verify.protocol import HEADER, MAX_JOB_BYTES, Job, Ready, Report, Task, frame
 from router.verify.registry import PURE_TYPES
+from router.verify.second.registry import SECOND_TYPES
 
 _MAX_OPEN_FILES = 32
 _MAX_DETAIL_CHARS = 300
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> None:
 def judge(task: Task, text: str) -> Judgement:
     """What one check says of `text`. A failure of the check's own machinery is an error, never a fail."""
     try:
-        kind = PURE_TYPES[task.type]
+        kind = PURE_TYPES.get(task.type) or SECOND_TYPES[task.type]
         return kind.run(msgspec.convert(task.params, kind.params), text)
     except MemoryError:
         return undecided("out of memory")

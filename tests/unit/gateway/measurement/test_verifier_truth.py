@@ -19,7 +19,7 @@ from router.verify.measured import MeasuredRate, measured_rates
 from router.verify.registry import CHECK_TYPES
 
 TRUTH = Path(__file__).parents[3] / "golden" / "verifiers" / "truth"
-MATH_STRIDE = 8  # algebra takes 10 ms a fact; `bench verifiers` runs all of them
+MATH_STRIDE = 16  # algebra takes 10 ms a fact; `bench verifiers` runs all of them
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
