@@ -71,7 +71,7 @@ def json_schema(params: JsonSchemaParams, text: str) -> bool:
     old = isinstance(params.schema, dict) and str(params.schema.get("$schema", "")).rstrip("#") == DRAFT_7
     kind = jsonschema.Draft7Validator if old else jsonschema.Draft202012Validator
     registry: Registry[Any] = Registry()
-    return kind(params.schema, registry=registry).is_valid(json_value(text))
+    return bool(kind(params.schema, registry=registry).is_valid(json_value(text)))
 
 
 def _number(answer: str) -> tuple[Fraction, bool]:
