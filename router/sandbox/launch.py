@@ -18,7 +18,7 @@ from typing import Any
 from router.enums import Tier
 from router.errors import SandboxUnavailable
 from router.sandbox import inside, seccomp
-from router.sandbox.inside.confine import landlock_abi
+from router.sandbox.inside.confine import SYSTEM_LIBRARIES, landlock_abi
 
 ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
 _ADDRESS_SPACE_BYTES = 512 * 1024 * 1024
@@ -35,7 +35,6 @@ _LIMITS = {
 _INSIDE = Path(inside.__file__).parent
 _MODULES = ("confine", "values", "serve", "testing")
 _FLAGS = ("-s", "-S", "-P", "-B")
-_SYSTEM_LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo")
 _SYSTEM_LINKS = ("lib", "lib32", "lib64", "libx32", "bin", "sbin")
 _ASK_PYTHON = (
     "import json, os, sys, sysconfig; assert sys.version_info >= (3, 11); paths = sysconfig.get_paths();"
@@ -154,7 +153,7 @@ def _runtime(uid: int | None) -> Runtime:
         )
         if asked.returncode == 0:
             prefix, *libraries = json.loads(asked.stdout)
-            return Runtime(python, prefix, (*dict.fromkeys(libraries), *_SYSTEM_LIBRARIES))
+            return Runtime(python, prefix, (*dict.fromkeys(libraries), *SYSTEM_LIBRARIES))
     raise SandboxUnavailable("no Python 3.11 or newer that the sandbox's user can execute")
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from router.enums import CheckClass, Outcome
-from router.sandbox.sandbox import Job
+
+if TYPE_CHECKING:  # the workers import this module, and have no use for asyncio
+    from router.sandbox.sandbox import Job
 
 Params = TypeVar("Params", bound=msgspec.Struct)
 

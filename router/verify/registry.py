@@ -1,4 +1,4 @@
-"""The check types there are. A new type is one module in `checks` and one name here."""
+"""All the check types there are: the pure ones, and those that need the sandbox."""
 
 from __future__ import annotations
 
@@ -6,29 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from router.verify.check_type import Admitted, CheckType, SandboxedCheck
-from router.verify.checks import (
-    arithmetic_steps,
-    choice,
-    command,
-    constraints,
-    exact,
-    format,
-    json_schema,
-    math,
-    numeric,
-    policy,
-    python_tests,
-    regex,
-    sql,
-)
+from router.verify.check_type import Admitted, SandboxedCheck
+from router.verify.checks import command, python_tests, sql
+from router.verify.pure import PURE_TYPES
 
-PURE_TYPES: Mapping[str, CheckType[Any]] = MappingProxyType(
-    {
-        module.TYPE.name: module.TYPE
-        for module in (math, numeric, exact, choice, regex, json_schema, constraints, arithmetic_steps, format, policy)
-    }
-)
 SANDBOXED_TYPES: Mapping[str, SandboxedCheck[Any]] = MappingProxyType(
     {module.TYPE.name: module.TYPE for module in (python_tests, sql, command)}
 )

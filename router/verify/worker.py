@@ -5,6 +5,7 @@ It reads jobs on stdin, writes one report a check on stdout, and ends when stdin
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import os
 import resource
@@ -16,9 +17,11 @@ from typing import BinaryIO
 import msgspec
 
 from router.enums import Outcome
+from router.sandbox import seccomp
+from router.sandbox.inside.confine import SYSTEM_LIBRARIES, confine
 from router.verify.check_type import Judgement, undecided
 from router.verify.protocol import HEADER, MAX_JOB_BYTES, Job, Ready, Report, Task, frame
-from router.verify.registry import PURE_TYPES
+from router.verify.pure import PURE_TYPES
 from router.verify.second.registry import SECOND_TYPES
 
 _MAX_OPEN_FILES = 32
@@ -33,6 +36,7 @@ def main(arguments: list[str]) -> None:
     _end_with_parent(int(arguments[1]))
     jobs, reports = _take_pipes()
     _warm_up()
+    _wall_off()
     _send(reports, Ready())
     decoder = msgspec.json.Decoder(Job)
     while (payload := _read(jobs)) is not None:
@@ -105,6 +109,23 @@ def _warm_up() -> None:
     """Import the algebra system now, not under the first check's deadline, and see that it works."""
     if judge(Task("math", {"reference": r"2\sqrt{2}"}), r"\boxed{\sqrt{8}}").outcome is not Outcome.PASS:
         raise SystemExit("the math check does not work")
+
+
+def _wall_off() -> None:
+    """Give up files, sockets and processes as code in a sandbox does, where the system can (docs/sandbox.md)."""
+    machine = os.uname().machine
+    if sys.platform != "linux" or not seccomp.supported(machine):
+        return
+    confine(
+        {
+            "limits": {},
+            "parent": None,
+            "landlock": False,
+            "readable": [*filter(os.path.isabs, sys.path), *SYSTEM_LIBRARIES],  # some modules are imported late
+            "executable": [],
+            "filter": base64.b64encode(seccomp.program(machine)).decode(),
+        }
+    )
 
 
 def _read(pipe: BinaryIO) -> bytes | None:

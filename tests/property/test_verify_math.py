@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from router.enums import Outcome
-from router.verify.registry import PURE_TYPES
+from router.verify.pure import PURE_TYPES
 
 MATH = PURE_TYPES["math"]
 ATOMS = [

@@ -18,7 +18,7 @@ from router.extract import final_answer, last_number
 from router.quantity import parse_quantity
 from router.strict_json import NotJson, loads
 from router.verify.composite import compose
-from router.verify.registry import PURE_TYPES
+from router.verify.pure import PURE_TYPES
 
 Pairs = list[tuple[CheckSpec, CheckResult]]
 

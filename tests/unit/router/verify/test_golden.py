@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from router.verify.registry import PURE_TYPES
+from router.verify.pure import PURE_TYPES
 from router.verify.spec import parse_checks
 
 CORPUS = Path(__file__).parents[3] / "golden" / "verifiers"

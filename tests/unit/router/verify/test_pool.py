@@ -172,6 +172,8 @@ async def test_worker_is_confined(shared: WorkerPool) -> None:
     for name, value in (("address space", 1024 << 20), ("file size", 0), ("core file size", 0), ("open files", 32)):
         (line,) = [line for line in limits.splitlines() if line.startswith(f"Max {name} ")]
         assert line.removeprefix(f"Max {name} ").split()[0] == str(value)
+    status = Path(f"/proc/{worker.pid}/status").read_text()
+    assert "NoNewPrivs:\t1\n" in status and "Seccomp:\t2\n" in status
 
 
 async def test_recycled_after_its_jobs_without_a_gap() -> None:
