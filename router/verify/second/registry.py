@@ -8,7 +8,7 @@ from typing import Any
 
 from router.verify.check_type import PASSED, CheckType, Judgement, failed, undecided
 from router.verify.checks.math import MathParams
-from router.verify.registry import PURE_TYPES
+from router.verify.pure import PURE_TYPES
 from router.verify.second import constraints, plain
 from router.verify.second.reading import Unreadable, stated
 
