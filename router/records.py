@@ -6,7 +6,7 @@ Fields are only ever added, with a default; a record of a newer schema is refuse
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import zstandard
@@ -19,6 +19,8 @@ SCHEMA_VERSION = 1
 MAX_RECORD_BYTES = 64 * 1024 * 1024  # decompressed; a longer claim is a damaged or hostile record
 _COMPRESS_ABOVE = 4096
 _PLAIN, _ZSTD = b"P", b"Z"
+
+T = TypeVar("T")
 
 
 class CheckRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +132,34 @@ class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float = 0.0
 
 
+class SummaryCheck(msgspec.Struct, frozen=True):
+    """Of a check that was asked for: its class."""
+
+    klass: str
+
+
+class SummarySpec(msgspec.Struct, frozen=True):
+    """Of a verification specification: its checks."""
+
+    checks: tuple[SummaryCheck, ...] = ()
+
+
+class GroupSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The few fields of a `GroupRecord` by which groups are found."""
+
+    schema_version: int
+    group_id: str
+    created_at: float
+    tenant: str
+    purpose: Purpose = Purpose.PROD
+    policy: str
+    route: Route
+    status: Status
+    reason: Reason
+    profile: str | None = None
+    verification: SummarySpec = SummarySpec()
+
+
 class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A verified answer with its evidence: the only thing the cache stores."""
 
@@ -161,6 +191,7 @@ class _Versioned(msgspec.Struct):
 
 _encoder = msgspec.msgpack.Encoder()
 _group_decoder = msgspec.msgpack.Decoder(GroupRecord)
+_summary_decoder = msgspec.msgpack.Decoder(GroupSummary)
 _answer_decoder = msgspec.msgpack.Decoder(CachedAnswer)
 _version_decoder = msgspec.msgpack.Decoder(_Versioned)
 
@@ -175,14 +206,12 @@ def encode(record: GroupRecord | CachedAnswer) -> bytes:
 
 def decode_group(data: bytes) -> GroupRecord:
     """The group that `encode` stored. Raises `RecordError` for damage and for a schema this code does not know."""
-    payload = _payload(data)
-    try:
-        version = _version_decoder.decode(payload).schema_version
-        if version != SCHEMA_VERSION:
-            raise RecordError(f"group record has schema {version}, this thinktwice reads {SCHEMA_VERSION}: upgrade it")
-        return _group_decoder.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RecordError(f"not a group record: {error}") from error
+    return _decode(data, _group_decoder)
+
+
+def decode_summary(data: bytes) -> GroupSummary:
+    """A part of the group that `encode` stored, in a fraction of the time. Raises as `decode_group`."""
+    return _decode(data, _summary_decoder)
 
 
 def decode_answer(data: bytes) -> CachedAnswer:
@@ -191,6 +220,17 @@ def decode_answer(data: bytes) -> CachedAnswer:
         return _answer_decoder.decode(_payload(data))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RecordError(f"not a cached answer: {error}") from error
+
+
+def _decode(data: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
+    payload = _payload(data)
+    try:
+        version = _version_decoder.decode(payload).schema_version
+        if version != SCHEMA_VERSION:
+            raise RecordError(f"group record has schema {version}, this thinktwice reads {SCHEMA_VERSION}: upgrade it")
+        return decoder.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordError(f"not a group record: {error}") from error
 
 
 def _payload(data: bytes) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from router.errors import RecordError, SegmentCorrupt
 from router.fs import drop_leftovers, locked
 from router.log.groups import recover_abandoned, segments, worker_dirs
+from router.log.index import GroupIndex
 from router.log.labels import LABEL_FILE, forget_labels, read_labels
 from router.log.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, check_seal, payloads
 from router.log.tombstones import Tombstones, add_tombstone, load_tombstones
@@ -63,6 +64,8 @@ def forget(
             if named.undecodable:
                 unsearchable.append(path)
             advance(path)
+        if (index := GroupIndex(log_dir)).exists:
+            index.read(lambda _: None)
         pending = sum(named(payload) for path in segments(log_dir, OPEN) for payload in payloads(path))
     return Forgotten(removed, labels, pending, tuple(unsearchable))
 

@@ -103,12 +103,18 @@ def scan(path: Path) -> Scan:
     return Scan(frames, end, payload)
 
 
-def payloads(path: Path, stop: int | None = None) -> Iterator[bytes]:
-    """The payloads of the whole frames of a segment up to byte offset `stop`, one in memory at a time."""
+def payloads(path: Path, stop: int | None = None, skip: int = 0) -> Iterator[bytes]:
+    """The payloads of the whole frames of a segment up to byte offset `stop`, one in memory at a time.
+
+    The first `skip` frames are stepped over, unread.
+    """
     with _open(path) as file:
         if not _header_fits(file, path):
             return
-        position = HEADER_BYTES
+        for _ in range(skip):
+            if not _step_over(file):
+                return
+        position = file.tell()
         while (stop is None or position < stop) and isinstance(payload := _next_payload(file), bytes):
             position += _FRAME.size + len(payload)
             yield payload
@@ -125,6 +131,15 @@ def _open(path: Path) -> IO[bytes]:
 
 def _header_fits(file: IO[bytes], path: Path) -> bool:
     return file.read(HEADER_BYTES) == header(first_seq(path))
+
+
+def _step_over(file: IO[bytes]) -> bool:
+    """Go behind the next frame, if there is one."""
+    head = file.read(_FRAME.size)
+    if len(head) < _FRAME.size or not 0 < (length := _FRAME.unpack(head)[0]) <= MAX_RECORD_BYTES:
+        return False
+    file.seek(length, os.SEEK_CUR)
+    return True
 
 
 def _next_payload(file: IO[bytes]) -> bytes | Damage | None:

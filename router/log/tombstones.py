@@ -12,9 +12,9 @@ from typing import Any
 from router.errors import RecordError
 from router.fs import append_line_durably, locked
 from router.log.labels import Label
-from router.records import GroupRecord, decode_group
+from router.records import GroupRecord, GroupSummary, decode_group
 
-_FILE = "tombstones.jsonl"
+TOMBSTONE_FILE = "tombstones.jsonl"
 _LOCK = "tombstones.lock"
 
 
@@ -28,7 +28,7 @@ class Tombstones:
     def __bool__(self) -> bool:
         return bool(self.groups or self.tenants)
 
-    def covers(self, record: GroupRecord) -> bool:
+    def covers(self, record: GroupRecord | GroupSummary) -> bool:
         """Whether this group was forgotten."""
         return record.group_id in self.groups or record.created_at <= self.tenants.get(record.tenant, float("-inf"))
 
@@ -46,7 +46,7 @@ class Tombstones:
 
 def load_tombstones(log_dir: Path) -> Tombstones:
     """Everything forgotten so far. Raises `RecordError` when the list is damaged: guessing would show the forgotten."""
-    path = log_dir / _FILE
+    path = log_dir / TOMBSTONE_FILE
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -68,7 +68,7 @@ def load_tombstones(log_dir: Path) -> Tombstones:
 def add_tombstone(log_dir: Path, *, now: float, tenant: str | None = None, group: str | None = None) -> None:
     """Forget one group, or all groups of a tenant made up to `now` (Unix time); durable when this returns."""
     entry: dict[str, Any] = {"ts": now, "group": group} if group is not None else {"ts": now, "tenant": tenant}
-    path = log_dir / _FILE
+    path = log_dir / TOMBSTONE_FILE
     with sealing(log_dir):
         append_line_durably(path, json.dumps(entry).encode())
 
