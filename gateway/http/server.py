@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import socket
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -18,7 +20,13 @@ _CUT_S = 1  # for the last bytes of what ended, before what is left is cut off
 class DrainingServer(uvicorn.Server):
     """The first stop signal begins the drain; once it is over the port is closed. Ctrl-C while it drains ends it."""
 
-    def __init__(self, app: ASGIApp, drain: Drain, limits: ConnectionLimits) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        drain: Drain,
+        limits: ConnectionLimits,
+        on_serving: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -34,7 +42,13 @@ class DrainingServer(uvicorn.Server):
                 timeout_graceful_shutdown=_CUT_S,
             )
         )
-        self._drain = drain
+        self._drain, self._on_serving = drain, on_serving
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take connections, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_serving()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin the drain. A repeated SIGTERM changes nothing: a terminal and a parent may both pass a stop on."""

@@ -4,13 +4,12 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
-from gateway.commands import serve
+from gateway.commands.port import listener, reserved_port
 from gateway.http.connection import ConnectionLimits
 from gateway.http.drain import Drain
 from gateway.http.server import DrainingServer
 from router.cli import main
 from router.errors import ConfigError
-from router.settings import ServerSection, Settings
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *args: str) -> str:
@@ -85,16 +84,16 @@ def test_a_port_in_use(capsys: pytest.CaptureFixture[str], workers: str, shared:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-@pytest.mark.parametrize("workers", [1, 3])
-def test_every_worker_has_a_socket_on_the_one_port(host: str, workers: int) -> None:
-    sockets = serve._bind(Settings(server=ServerSection(host=host, port=0, workers=workers)))
-    try:
-        assert len({listener.getsockname()[1] for listener in sockets}) == 1 and len(sockets) == workers
-        with pytest.raises(ConfigError):
-            serve._bind(Settings(server=ServerSection(host=host, port=sockets[0].getsockname()[1])))
-    finally:
-        for listener in sockets:
-            listener.close()
+def test_every_worker_has_a_socket_on_the_one_port(host: str) -> None:
+    with reserved_port(host, 0) as port:
+        with listener(host, port) as first, listener(host, port) as second:
+            assert {each.getsockname()[1] for each in (first, second)} == {port}
+            with socket.create_connection((host, port)):
+                pass
+        with pytest.raises(ConfigError, match="another --port"), reserved_port(host, port):
+            pass
+        with pytest.raises(ConnectionRefusedError):  # what holds the port takes no connection
+            socket.create_connection((host, port))
 
 
 def test_idle_connections_outlive_those_of_clients_and_proxies() -> None:

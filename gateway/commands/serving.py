@@ -1,0 +1,68 @@
+"""One serving process: the runtime opened, its requests served until a signal, everything closed again."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import resource
+import signal
+import socket
+from collections.abc import Callable
+
+from router.settings import Settings
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def serve(settings: Settings, listener: socket.socket, on_serving: Callable[[], None] = lambda: None) -> int:
+    """Serve on `listener` until a signal; 0 when stopped. `on_serving` is called once requests are taken.
+
+    Raises `ThinkTwiceError` when a part of the gateway cannot start.
+    """
+    import uvloop  # noqa: PLC0415 - keeps `--help` quick
+
+    _allow_open_files()
+    return uvloop.run(_serve_until_stopped(settings, listener, on_serving))
+
+
+def _allow_open_files() -> None:
+    """Take as many open files as the system lets us: a connection is one, and login shells start with 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+async def _serve_until_stopped(settings: Settings, listener: socket.socket, on_serving: Callable[[], None]) -> int:
+    """Open the runtime, serve, close it. Raises `ThinkTwiceError` when a part of it cannot start."""
+    from gateway.bootstrap import open_runtime  # noqa: PLC0415
+    from gateway.http.app import create_app  # noqa: PLC0415
+    from gateway.http.connection import ConnectionLimits  # noqa: PLC0415
+    from gateway.http.server import DrainingServer  # noqa: PLC0415
+
+    _stop_by_cancelling()
+    try:
+        async with open_runtime(settings) as runtime:
+            _ignore_stop_signals()
+            limits = ConnectionLimits(settings.server.max_connections, settings.server.slow_client_s)
+            server = DrainingServer(create_app(runtime), runtime.drain, limits, on_serving)
+            gc.collect()
+            gc.freeze()  # what start-up made is never garbage: a full collection that walked it would stall the loop
+            await server.serve(sockets=[listener])
+            return 0 if server.started else 1
+    except asyncio.CancelledError:
+        return 0  # stopped before it served
+
+
+def _stop_by_cancelling() -> None:
+    """Until it serves, a stop signal cancels the running task: what was started is closed again."""
+    starting = asyncio.current_task()
+    assert starting is not None
+    for stop in STOP_SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(stop, starting.cancel)
+
+
+def _ignore_stop_signals() -> None:
+    """While uvicorn serves it has handlers of its own, and it raises the signal once more after it has drained."""
+    for stop in STOP_SIGNALS:
+        asyncio.get_running_loop().remove_signal_handler(stop)
+        signal.signal(stop, lambda *_: None)
