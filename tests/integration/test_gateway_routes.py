@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -198,17 +199,21 @@ async def test_a_killed_worker_gets_a_successor_and_is_reported(tmp_path: Path, 
         answer = await answer_of(gateway, ask("steady"))
 
         def serving() -> set[str]:
-            children = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split()
-            return {pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+            found = set()
+            for pid in Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split():
+                with suppress(FileNotFoundError):
+                    if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                        found.add(pid)
+            return found
 
+        await until(lambda: len(gateway.groups()) == 1)  # on disk: what a killed process still had to write is lost
         first = serving()
         assert len(first) == 2
-        for killed in sorted(first):  # both: in the end only successors serve
-            os.kill(int(killed), signal.SIGKILL)
-            await until(lambda: len(serving() - {killed}) == 2)  # noqa: B023
-        assert not serving() & first
+        killed = min(first)
+        os.kill(int(killed), signal.SIGKILL)
+        await until(lambda: len(serving() - {killed}) == 2, 60)
         await asyncio.to_thread(gateway.wait_for, "/readyz", 200)
         answers = [answer, await answer_of(gateway, ask("steady again"))]
         assert gateway.stop() == 0
-    assert gateway.output.count("ended (exit code -9): another starts") == 2, gateway.output
+    assert gateway.output.count("ended (exit code -9): another starts") == 1, gateway.output
     assert {group.group_id for group in gateway.groups()} == {each["verification"]["group_id"] for each in answers}
