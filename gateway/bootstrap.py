@@ -49,8 +49,8 @@ from router.log.labels import append_label
 from router.ports import Tool
 from router.python_tool import PythonTool
 from router.registry import PolicyRegistry
-from router.route import Router
-from router.settings import BackendSection, PolicySection, RedisSection, Settings
+from router.route import Router, RouterSettings
+from router.settings import BackendSection, PolicySection, RedisSection, RouterSection, Settings
 from router.verify.measured import measured_rates
 from router.verify.registry import CHECK_TYPES
 from router.verify.spec import check_profiles, merge
@@ -132,12 +132,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             store=store,
             log=log,
             policies=policies,
-            router=Router(
-                threshold=settings.router.difficulty_threshold,
-                quorum=settings.router.quorum,
-                max_samples=settings.router.max_samples,
-                audit_share=settings.router.audit_share,
-            ),
+            router=Router(router_settings(settings.router)),
             metrics=metrics,
             scorecard=scorecard,
             prices=settings.prices,
@@ -190,6 +185,17 @@ def _check_guardrails(settings: Settings) -> None:
 
 def _classifier(section: PolicySection) -> Moderations | None:
     return None if section.classifier_url is None else Moderations(section.classifier_url, section)
+
+
+def router_settings(section: RouterSection) -> RouterSettings:
+    """The section as the router reads it."""
+    return RouterSettings(
+        threshold=section.difficulty_threshold,
+        quorum=section.quorum,
+        max_samples=section.max_samples,
+        audit_share=section.audit_share,
+        explore_share=section.explore_share,
+    )
 
 
 def _engine(url: str, section: BackendSection) -> VllmBackend:

@@ -37,6 +37,8 @@ from router.ports import Draw
 from router.records import CachedAnswer, GroupRecord
 from router.vote import conclude, elect
 
+_LEFT_ALONE = (Stopped.SHED, Stopped.HOPELESS)  # why a single sample that did not pass is not escalated
+
 
 class AnswerService:
     """Answers chat calls. Everything it needs comes from `Dependencies`."""
@@ -79,7 +81,7 @@ class AnswerService:
         in_flight = 0 if call.purpose is Purpose.EVAL else deps.in_flight()  # an evaluation is worth its samples
         crowded = in_flight > deps.shed_inflight
         audit_draw = None if crowded or call.purpose is Purpose.EVAL else uniform(group_id)
-        decision, plan = deps.router.decide(call.prompt, call.spec, effort, audit_draw)
+        decision, plan = deps.router.decide(call.prompt, call.spec, effort, audit_draw, policy.name)
         task = Task(
             prompt=call.prompt,
             spec=call.spec,
@@ -87,6 +89,7 @@ class AnswerService:
             model=policy.name,
             deadline=asyncio.get_running_loop().time() + min(deps.deadline_s, call.timeout_s or deps.deadline_s),
             cache_salt=deps.cache_salt(call.tenant.name),
+            evidence=deps.router.evidence(policy.name),
         )
         return Prepared(call, group_id, policy, task, decision, shed(plan, in_flight, deps.shed_inflight))
 
@@ -165,7 +168,7 @@ class AnswerService:
         applied = decoded.applying(plan)
         stopped = stop_reason(applied, decoded.tally()) if applied.oracle else Stopped.SINGLE
         if stopped is not None:
-            decoded.stopped = Stopped.SHED if stopped is Stopped.SHED else Stopped.SINGLE
+            decoded.stopped = stopped if stopped in _LEFT_ALONE else Stopped.SINGLE
             return decoded, completion
         return await self._decoder.decode(task, plan, first=decoded), None
 
@@ -236,11 +239,11 @@ class AnswerService:
 
     def _conclude(self, prepared: Prepared, decoded: Decoded) -> Concluded:
         """Elect the answer and state what may be claimed of it."""
-        ballot = elect(decoded.candidates)
+        ballot = elect(decoded.candidates, prepared.plan.voting)
         oracle = decoded.applying(prepared.plan).oracle
         status, reason = conclude(decoded.candidates, ballot, oracle=oracle, stopped=decoded.stopped)
         samples = len(decoded.candidates)
-        alone = decoded.stopped is Stopped.SINGLE or (decoded.stopped is Stopped.SHED and samples == 1)
+        alone = decoded.stopped is Stopped.SINGLE or (decoded.stopped in _LEFT_ALONE and samples == 1)
         escalated = prepared.decision.route is Route.SINGLE and not alone
         verification = Verification(
             status=status,

@@ -28,7 +28,12 @@ EPILOG = """exit codes:
   130  interrupted (Ctrl-C)
   141  whoever read the output went away"""
 
-_EXTRA_OF_PACKAGE = {"gateway.engine": "embedded", "training": "train"}
+_EXTRA_OF_PACKAGE = {
+    "gateway.engine": "embedded",
+    "gateway.commands.calibrate": "embedded",
+    "gateway.commands.simulate": "embedded",
+    "training": "train",
+}
 _OUR_PACKAGES = ("gateway", "router", "training")
 
 

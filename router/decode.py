@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -18,7 +18,7 @@ from router.ports import Backend, Draw, Tool, Verifier
 from router.sampling import batches
 from router.tool_loop import cut, going_on, offering, take_turn
 from router.verify.composite import compose
-from router.vote import tally_votes
+from router.vote import tally_evidence, tally_votes
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Task:
     model: str
     deadline: float
     cache_salt: str | None = None
+    evidence: Callable[[Sample, Sequence[CheckResult]], float] | None = None  # log-odds of a sample, if calibrated
 
     def draw(self, first_index: int = 0, n: int = 1, turns: tuple[Turn, ...] = ()) -> list[tuple[int, Draw]]:
         """The upstream calls for samples `first_index` to `first_index + n`, each with its first sample's index.
@@ -67,6 +68,7 @@ class Decoded:
             spent=len(self.candidates) + len(self.failures),
             verified=any(candidate.verdict.verified for candidate in self.candidates),
             votes=tally_votes(self.candidates),
+            evidence=tally_evidence(self.candidates),
         )
 
 
@@ -107,7 +109,9 @@ class Decoder:
         results += await self._results([check for check in read if check.klass is CheckClass.VETO], sample.shown)
         results += tuple(_not_run(check, Outcome.SKIPPED, "tool calls") for check in checks if check not in read)
         key = tool_calls_key(calls) if calls else answer_key(sample.text, task.kind)
-        return Candidate(sample, key if sample.finish_reason != "length" else None, results, compose(results, checks))
+        key = key if sample.finish_reason != "length" else None
+        evidence = task.evidence(sample, results) if task.evidence else 0.0
+        return Candidate(sample, key, results, compose(results, checks), evidence)
 
     async def _results(self, checks: Sequence[CheckSpec], text: str) -> tuple[CheckResult, ...]:
         try:

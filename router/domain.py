@@ -226,6 +226,7 @@ class Candidate:
     answer_key: str | None  # canonical answer for the vote; None does not vote
     checks: tuple[CheckResult, ...]
     verdict: Verdict
+    evidence: float = 0.0  # calibrated log-odds of being right that its own signals add; 0 without a calibration
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@
   x RecordError                     a group record or segment that cannot be read or written
     + SegmentCorrupt
   x RegistryError                   a policy that does not exist, or exists already
+  x CalibrationError                a calibration that cannot be fitted, or not be used
   x TrainingError                   a training run or an evaluation cannot go on
 
 A new error is added here and, if it can reach a client, in `gateway.http.http_errors`; a test walks this tree.
@@ -203,6 +204,10 @@ class SegmentCorrupt(RecordError):
 
 class RegistryError(ThinkTwiceError):
     """The policy registry cannot do what was asked."""
+
+
+class CalibrationError(ThinkTwiceError):
+    """A calibration cannot be fitted from what there is, or its file cannot be used."""
 
 
 class TrainingError(ThinkTwiceError):

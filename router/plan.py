@@ -1,6 +1,8 @@
 """The decoding plan: how many samples to draw next, and when to stop. Pure functions of what has been seen so far.
 
 With an oracle (a decisive check) the first pass ends it. Without one, the vote ends it once its leader is settled.
+Where the operator has put a price on a solved task and a calibrated belief is at hand, both end as soon as no further
+sample is worth its cost (`router.stopping`).
 """
 
 from __future__ import annotations
@@ -9,19 +11,36 @@ from dataclasses import dataclass, replace
 from math import ceil, comb
 
 from router.enums import Stopped
+from router.stopping import JEFFREYS, PassRate, Seen, VoteBelief, paying_batch, wave_ends, worthwhile
+
+WASTE = 0.1  # samples that waves may cost with an oracle, as a share of those that one at a time would draw
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one request may spend. Sample counts; `quorum` is a probability."""
+    """What one request may spend, and what is believed of its prompt. Sample counts; `quorum` is a probability."""
 
     minimum: int
     maximum: int
     oracle: bool
     quorum: float
-    first_wave: int = 2
+    belief: PassRate = JEFFREYS
+    spread: float | None = None  # of wrong answers (`VoteBelief`); None without a calibration
+    worth: float | None = None  # of a solved task, in samples; None: no price limits the group
     full: bool = False  # an audited group: always drawn to the maximum, so that it is not cut short by its own outcome
     shed_at: int | None = None  # samples after which the group ends because the engines are busy
+
+    @property
+    def voting(self) -> VoteBelief | None:
+        """What the vote may be weighed with; None without a calibration."""
+        return None if self.spread is None else VoteBelief(self.belief, self.spread)
+
+    @property
+    def payable(self) -> int:
+        """The most samples that an oracle may see fail: more are not worth their cost."""
+        if self.worth is None:
+            return self.maximum
+        return max(worthwhile(self.belief, self.maximum, self.worth), self.minimum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +50,12 @@ class Tally:
     spent: int = 0
     verified: bool = False
     votes: tuple[int, ...] = ()  # one count for each distinct answer, largest first
+    evidence: tuple[float, ...] = ()  # of each of them: likelihood ratio, right against wrong; () says nothing
+
+    @property
+    def seen(self) -> Seen:
+        """The vote as `router.stopping` reads it."""
+        return Seen(self.votes, self.evidence or (1.0,) * len(self.votes), self.spent)
 
     @property
     def leaders(self) -> tuple[int, int]:
@@ -84,9 +109,18 @@ def _settled(plan: Plan, tally: Tally) -> Stopped | None:
         return None
     if tally.verified:
         return Stopped.DECISIVE
-    if not plan.oracle and vote_settled(tally.leaders, plan.maximum - tally.spent, plan.quorum):
-        return Stopped.QUORUM
-    return None
+    if plan.oracle:
+        return Stopped.HOPELESS if tally.spent >= plan.payable else None
+    if plan.voting is not None and plan.worth is not None:
+        return _worthless(plan.voting, plan.worth, tally, plan.maximum - tally.spent)
+    return Stopped.QUORUM if vote_settled(tally.leaders, plan.maximum - tally.spent, plan.quorum) else None
+
+
+def _worthless(belief: VoteBelief, worth: float, tally: Tally, remaining: int) -> Stopped | None:
+    """Why no further votes are worth their cost: the leader is likely right as it is, or no answer will be."""
+    if paying_batch(belief, tally.seen, remaining, worth):
+        return None
+    return Stopped.QUORUM if next(belief.confidence(tally.seen)) >= 0.5 else Stopped.HOPELESS
 
 
 def next_wave(plan: Plan, tally: Tally) -> int:
@@ -98,20 +132,26 @@ def next_wave(plan: Plan, tally: Tally) -> int:
 def _wave(plan: Plan, tally: Tally) -> int:
     """How many samples to launch together.
 
-    The first wave is small. After it, with an oracle, all the rest: its first pass cancels the others. Without one,
-    just as many as could settle the vote if they all agreed with the leader. An escalated single sample counts as
-    spent and is followed by a small wave first.
+    With an oracle, as many as leave the waste of the samples that its first pass makes needless at `WASTE` of what one
+    at a time would draw. Without one, just as many as could pay for themselves together or, without a price, as could
+    settle the vote if they all agreed with the leader.
     """
     remaining = plan.maximum - tally.spent
     if plan.full:
         return remaining
-    if tally.spent == 0:
-        return min(max(plan.first_wave, plan.minimum), remaining)
-    short_of_minimum = max(plan.minimum - tally.spent, 1)
+    least = max(plan.minimum - tally.spent, 1)
     if plan.oracle:
-        return remaining if tally.spent >= plan.first_wave else min(max(plan.first_wave, short_of_minimum), remaining)
+        return max(_oracle_wave(plan, tally.spent), least)
+    if plan.voting is not None and plan.worth is not None:
+        return max(paying_batch(plan.voting, tally.seen, remaining, plan.worth), least)
     first, second = tally.leaders
-    for size in range(short_of_minimum, remaining):
+    for size in range(least, remaining):
         if vote_settled((first + size, second), remaining - size, plan.quorum):
             return size
     return remaining
+
+
+def _oracle_wave(plan: Plan, spent: int) -> int:
+    """To the end of the wave that `spent` samples are in: one drawn alone and escalated may lie inside the first."""
+    most = max(plan.payable, spent + 1)
+    return next(end for end in wave_ends(plan.belief, most, WASTE) if end > spent) - spent

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp, log
 
 from router.domain import Candidate
-from router.enums import Outcome, Reason, Status, Stopped
+from router.enums import CheckClass, Outcome, Reason, Status, Stopped
+from router.stopping import Seen, VoteBelief
 
 AGREEMENT_WEIGHT = 0.1  # weight of mere agreement beside a check's score, so that votes count where no check scored
+MAX_EVIDENCE = 20.0  # log-odds; beyond it the likelihood ratio of an answer says no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +25,23 @@ class Ballot:
 
 
 def tally_votes(candidates: Sequence[Candidate]) -> tuple[int, ...]:
-    """Votes of each distinct answer, largest first; rejected candidates and those without an answer do not vote."""
-    counts = Counter(candidate.answer_key for candidate in candidates if _votes(candidate))
-    return tuple(sorted(counts.values(), reverse=True))
+    """Votes of each distinct answer, largest first; rejected answers and samples without one do not vote."""
+    return tuple(count for count, _ in _standing(candidates).values())
 
 
-def elect(candidates: Sequence[Candidate]) -> Ballot:
+def tally_evidence(candidates: Sequence[Candidate]) -> tuple[float, ...]:
+    """Of each answer in the order of `tally_votes`: likelihood ratio of all else known of its samples."""
+    return tuple(exp(min(evidence, MAX_EVIDENCE)) for _, evidence in _standing(candidates).values())
+
+
+def elect(candidates: Sequence[Candidate], belief: VoteBelief | None = None) -> Ballot:
     """Choose the candidate to return.
 
-    Verified candidates come first, then those no check rejected, then, for want of better, the rejected ones. Within a
-    pool the answer of greatest weight wins, where a candidate weighs its check score plus `AGREEMENT_WEIGHT`; among the
-    candidates of that answer: more decisive passes, higher score, higher mean log-probability, fewer tokens, lowest
-    index. Raises ValueError when there is no candidate.
+    Verified candidates come first, then those whose answer no check rejected, then, for want of better, the rejected
+    ones. Within a pool the answer of greatest weight wins. With a calibrated `belief` the weight is the chance of being
+    right: it counts votes and adds what is known of each sample as log-odds. Without one, a candidate weighs its check
+    score plus `AGREEMENT_WEIGHT`. Among the candidates of that answer: more decisive passes, higher score, higher mean
+    log-probability, fewer tokens, lowest index. Raises ValueError when there is no candidate.
     """
     if not candidates:
         raise ValueError("a vote needs a candidate")
@@ -41,12 +49,11 @@ def elect(candidates: Sequence[Candidate]) -> Ballot:
         return Ballot(candidates[0], votes=1, tie=False)
     pool = (
         [c for c in candidates if c.verdict.verified]
+        or _acceptable(candidates)
         or [c for c in candidates if c.verdict.outcome is not Outcome.FAIL]
         or list(candidates)
     )
-    weights: defaultdict[str, float] = defaultdict(float)
-    for candidate in pool:
-        weights[_bucket(candidate)] += AGREEMENT_WEIGHT + (candidate.verdict.score or 0.0)
+    weights = _additive(pool) if belief is None else _calibrated(pool, belief, len(candidates)) or _additive(pool)
     # Sums of tenths differ in their last bit with the order of addition; the vote must not.
     heaviest = round(max(weights.values()), 9)
     leading = {bucket for bucket, weight in weights.items() if round(weight, 9) == heaviest}
@@ -97,8 +104,40 @@ def _trouble(candidates: Sequence[Candidate], winner: Candidate, stopped: Stoppe
     return None
 
 
-def _votes(candidate: Candidate) -> bool:
-    return candidate.answer_key is not None and candidate.verdict.outcome is not Outcome.FAIL
+def _additive(pool: Sequence[Candidate]) -> dict[str, float]:
+    weights: defaultdict[str, float] = defaultdict(float)
+    for candidate in pool:
+        weights[_bucket(candidate)] += AGREEMENT_WEIGHT + (candidate.verdict.score or 0.0)
+    return weights
+
+
+def _calibrated(pool: Sequence[Candidate], belief: VoteBelief, drawn: int) -> dict[str, float]:
+    """Log-odds of the answers of `pool`; empty when none of them voted."""
+    standing = _standing(pool)
+    votes = tuple(count for count, _ in standing.values())
+    weights = belief.weights(Seen(votes, (1.0,) * len(votes), drawn))
+    return {key: log(weight) + evidence for (key, (_, evidence)), weight in zip(standing.items(), weights, strict=True)}
+
+
+def _standing(candidates: Sequence[Candidate]) -> dict[str, tuple[int, float]]:
+    """Votes and log evidence of each answer that may win, most votes first."""
+    counts: Counter[str] = Counter()
+    evidence: defaultdict[str, float] = defaultdict(float)
+    for candidate in _acceptable(candidates):
+        if candidate.answer_key is not None:
+            counts[candidate.answer_key] += 1
+            evidence[candidate.answer_key] += candidate.evidence
+    return {key: (count, evidence[key]) for key, count in counts.most_common()}
+
+
+def _acceptable(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that no check rejected, nor whose answer a decisive check rejected in another sample."""
+    rejected = {c.answer_key for c in candidates if c.answer_key is not None and _proved_wrong(c)}
+    return [c for c in candidates if c.verdict.outcome is not Outcome.FAIL and c.answer_key not in rejected]
+
+
+def _proved_wrong(candidate: Candidate) -> bool:
+    return any(result.klass is CheckClass.DECISIVE and result.outcome is Outcome.FAIL for result in candidate.checks)
 
 
 def _bucket(candidate: Candidate) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from router.errors import ConfigError
+from router.verify.reference import reference_check
 
 DEFAULT_SYSTEM = "Solve the problem. End with the final answer in \\boxed{}."
-_NUMBER = re.compile(r"[-+]?(\d{1,3}(,\d{3})+|\d+)?(\.\d+)?([eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +53,6 @@ def parse_row(text: str, line: int, system: str = DEFAULT_SYSTEM) -> Row:
     if "question" in data:
         return _question_row(data, line, system)
     raise ValueError("neither `messages` with `verification` nor `question` with `answer`: add one of the two")
-
-
-def reference_check(answer: Any) -> dict[str, Any]:
-    """The check of an `answer`: `numeric` for a number, else `math`. Raises `ValueError` for what is neither."""
-    if isinstance(answer, bool) or not isinstance(answer, str | int | float) or not str(answer).strip():
-        raise ValueError("`answer` is not a number or text: write the expected final answer")
-    text = str(answer).strip()
-    is_number = _NUMBER.fullmatch(text) and re.search(r"\d", text.split("e")[0].split("E")[0])
-    return {"type": "numeric" if is_number else "math", "reference": text}
 
 
 def _parse(path: Path, lines: Iterator[str], system: str) -> Iterator[Row]:

@@ -3,7 +3,7 @@
 Both processes read the same file, so its schema lives here. Nothing else reads the environment.
 """
 
-from router.settings.answering import ProfileSection, SampleBounds, SandboxSection, VerifySection
+from router.settings.answering import ProfileSection, RouterSection, SampleBounds, SandboxSection, VerifySection
 from router.settings.file import ENV_PREFIX, Settings, load_settings
 from router.settings.guarding import PolicyListSection, PolicySection
 from router.settings.section import Section
@@ -20,6 +20,7 @@ __all__ = [
     "PriceSection",
     "ProfileSection",
     "RedisSection",
+    "RouterSection",
     "SampleBounds",
     "SandboxSection",
     "Section",

@@ -16,7 +16,16 @@ class RouterSection(Section):
     """How much compute a prompt gets."""
 
     audit_share: float = Field(0.02, ge=0, le=1, description="Share of traffic given a full group.")
+    explore_share: float = Field(
+        0.02, ge=0, le=1, description="Share of traffic near the threshold that is routed at random."
+    )
     difficulty_threshold: float = Field(0.5, ge=0, le=1, description="Difficulty from which a prompt is voted.")
+    usd_per_solve: float | None = Field(
+        None, gt=0, description="Dollars a solved task is worth: with a calibration, no sample costs more than it adds."
+    )
+    tokens_per_solve: float | None = Field(
+        None, gt=0, description="The same in completion tokens, where there is no price table."
+    )
     quorum: float = Field(0.9, gt=0.5, lt=1, description="Confidence at which a vote without an oracle is settled.")
     max_samples: int = Field(MAX_SAMPLES, ge=1, le=MAX_SAMPLES, description="Largest group drawn.")
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from router.canonical import answer_key
 from router.domain import CheckResult, CheckSpec, EngineInfo
-from router.enums import Outcome
+from router.enums import Outcome, TaskKind
 from router.errors import BackendError, LogUnavailable
 from router.ports import Draw
 from router.records import GroupRecord
@@ -202,3 +203,15 @@ class ListLog:
     async def append(self, record: GroupRecord) -> None:
         """Keep it."""
         self.records.append(record)
+
+
+async def numeric_only(checks: Sequence[CheckSpec], text: str) -> tuple[CheckResult, ...]:
+    """`numeric` checks by the vote's own key; all others are skipped."""
+    results = []
+    for check in checks:
+        outcome, score = Outcome.SKIPPED, None
+        if check.type == "numeric":
+            right = answer_key(text, TaskKind.NUMBER) == answer_key(str(check.params["reference"]), TaskKind.NUMBER)
+            outcome, score = (Outcome.PASS, 1.0) if right else (Outcome.FAIL, 0.0)
+        results.append(CheckResult(check.id, check.type, check.klass, outcome, score, 0.0, check.version))
+    return tuple(results)

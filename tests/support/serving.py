@@ -20,7 +20,7 @@ from gateway.tenants.metering import MeteredBackend
 from router.domain import CheckSpec, VerificationSpec
 from router.enums import Effort
 from router.registry import PolicyRegistry
-from router.route import Router
+from router.route import Router, RouterSettings
 from router.settings import PriceSection, RedisSection
 from tests.support.builders import prompt
 from tests.support.fakes import ENGINE, Line, ListLog, ScriptedBackend, TextVerifier
@@ -63,7 +63,7 @@ def serving(state_dir: Path, *lines: Line | str, **changes: Any) -> Serving:
         "store": store,
         "log": log,
         "policies": policies,
-        "router": Router(threshold=0.5, quorum=0.9, max_samples=5, audit_share=audit_share),
+        "router": Router(RouterSettings(threshold=0.5, quorum=0.9, max_samples=5, audit_share=audit_share)),
         "metrics": Metrics(),
         "scorecard": Scorecard(lambda name, tokens: cost_usd(tokens, price_of(prices, policies.resolve(name)))),
         "prices": prices,

@@ -179,7 +179,7 @@ async def test_a_client_that_leaves_while_it_waits(tmp_path: Path) -> None:
     await until(lambda: bool(gateway.backend.draws))
     exchange.leave.set()
     await asyncio.wait_for(serving_it, 2.0)
-    assert exchange.status == 499 and gateway.backend.cancelled == 2
+    assert exchange.status == 499 and gateway.backend.cancelled == 3
     assert gateway.metric(CANCELLED.format("false")) == 1 and gateway.metric(INFLIGHT) == 0
 
 

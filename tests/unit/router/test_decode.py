@@ -8,11 +8,12 @@ from router.domain import Sampling
 from router.enums import CheckClass, Outcome, Status, Stopped, TaskKind
 from router.errors import BackendError, BackendRejected, BackendTimeout, BackendUnavailable, VerifierUnavailable
 from router.plan import Plan
+from router.stopping import HARD
 from router.vote import conclude, elect
 from tests.support.builders import PLAIN, check_spec, prompt, spec, tool_call
 from tests.support.fakes import Line, ScriptedBackend, TextVerifier
 
-ORACLE = Plan(1, 5, oracle=True, quorum=0.9)
+ORACLE = Plan(1, 5, oracle=True, quorum=0.9, belief=HARD)
 VOTE = Plan(1, 5, oracle=False, quorum=0.9)
 
 
@@ -44,7 +45,7 @@ async def test_without_a_pass_every_sample_is_drawn() -> None:
 async def test_unlike_settings_are_drawn_apart() -> None:
     backend = ScriptedBackend([Line("4")])
     await Decoder(backend, TextVerifier()).decode(task(sampling=Sampling(temperature=0.0)), VOTE)
-    assert [(draw.n, draw.sampling.temperature) for draw in backend.draws] == [(1, 0.0), (1, 1.0), (1, 1.0)]
+    assert [(draw.n, draw.sampling.temperature) for draw in backend.draws] == [(1, 0.0), (2, 1.0)]
 
 
 async def test_a_unanimous_vote_stops_at_three() -> None:

@@ -13,6 +13,7 @@ from router.enums import Outcome, Status, Stopped, TaskKind, ToolName, ToolOutco
 from router.errors import BackendTimeout, BackendUnavailable
 from router.plan import Plan
 from router.sampling import ineligible_reason
+from router.stopping import HARD
 from router.tool_types import definitions
 from router.vote import conclude, elect
 from tests.support.builders import PLAIN, check_spec, prompt, spec, tool_call
@@ -62,13 +63,13 @@ async def test_a_tool_turn_is_not_judged_and_the_answer_is() -> None:
 
 
 async def test_the_samples_of_a_vote_converse_side_by_side() -> None:
-    """Two are drawn in one call and go on alone; each has its own seed, and they vote by their answers."""
+    """Three are drawn in one call and two go on alone; each has its own seed, and they vote by their answers."""
     lines = [calls("1+1"), calls("2+2"), Line("\\boxed{4}"), Line("\\boxed{4}"), Line("\\boxed{4}")]
     backend = ScriptedBackend(lines)
     decoded = await decode(backend, task(sampling=Sampling(1.0, 1.0, -1, 0.0, seed=7)), VOTE)
     assert (decoded.stopped, [c.answer_key for c in decoded.candidates]) == (Stopped.QUORUM, ["4"] * 3)
     assert [(draw.n, draw.sampling.seed, len(draw.prompt.messages)) for draw in backend.draws] == [
-        (2, 7, 1), (1, 7, 3), (1, 8, 3), (1, 9, 1),
+        (3, 7, 1), (1, 7, 3), (1, 8, 3),
     ]  # fmt: skip
     assert [c.sample.turns[0].results[0].content for c in decoded.candidates[:2]] == ["2", "4"]
     ballot = elect(decoded.candidates)
@@ -106,7 +107,7 @@ async def test_an_engine_that_fails_in_a_later_turn_costs_that_sample() -> None:
 async def test_a_group_that_is_settled_cancels_the_conversations_that_still_run() -> None:
     lines = [calls("1+1"), Line("right", delay_s=0.05), Line("slow", delay_s=5.0)]
     backend = ScriptedBackend(lines)
-    decoded = await decode(backend, task(check_spec()), Plan(1, 5, oracle=True, quorum=0.9))
+    decoded = await decode(backend, task(check_spec()), Plan(1, 5, oracle=True, quorum=0.9, belief=HARD))
     assert decoded.stopped is Stopped.DECISIVE and backend.cancelled == 1
     [censored] = decoded.unjudged
     assert (censored.index, censored.text, len(censored.turns)) == (0, "sl", 1)

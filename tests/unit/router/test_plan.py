@@ -1,9 +1,11 @@
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
 from router.enums import Stopped
 from router.plan import Plan, Tally, majority_confidence, next_wave, stop_reason, vote_settled
+from router.stopping import HARD
 
 VOTE = Plan(minimum=1, maximum=5, oracle=False, quorum=0.9)
 ORACLE = Plan(minimum=1, maximum=5, oracle=True, quorum=0.9)
@@ -61,11 +63,13 @@ def test_a_full_group_never_stops_early() -> None:
 
 
 def test_waves_of_an_oracle_group() -> None:
-    assert [next_wave(ORACLE, Tally(spent=spent)) for spent in (0, 1, 2)] == [2, 2, 3]
+    assert [next_wave(ORACLE, Tally(spent=spent)) for spent in range(5)] == [1, 2, 1, 2, 1]
+    hard = replace(ORACLE, belief=HARD)
+    assert [next_wave(hard, Tally(spent=spent)) for spent in range(5)] == [2, 1, 3, 2, 1]
 
 
 def test_waves_of_a_vote_are_no_larger_than_could_settle_it() -> None:
-    assert next_wave(VOTE, Tally()) == 2
+    assert next_wave(VOTE, Tally()) == 3
     assert next_wave(VOTE, Tally(spent=2, votes=(2,))) == 1
     assert next_wave(VOTE, Tally(spent=2, votes=(1, 1))) == 2
     assert next_wave(VOTE, Tally(spent=4, votes=(2, 2))) == 1

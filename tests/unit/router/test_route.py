@@ -2,10 +2,10 @@ import pytest
 
 from router.difficulty import detect_task, difficulty
 from router.enums import CheckClass, Effort, Route, TaskKind
-from router.route import Router
+from router.route import Router, RouterSettings
 from tests.support.builders import check_spec, prompt, spec
 
-ROUTER = Router(threshold=0.5, quorum=0.9, max_samples=5, audit_share=0.02)
+ROUTER = Router(RouterSettings(threshold=0.5, quorum=0.9, max_samples=5, audit_share=0.02))
 NO_AUDIT = 0.9
 HARD = "A shop sells 12 boxes of 24 pens each. If 37 pens are broken and each pen costs 3 dollars, how much is left?"
 

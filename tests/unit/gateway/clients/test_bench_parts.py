@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from gateway.bench.report import Report, Table, environment, number
-from gateway.bench.rows import Row, load_rows, parse_row, reference_check
+from gateway.bench.rows import Row, load_rows, parse_row
 from gateway.bench.solve import plan
 from router.stats import Estimate, wilson
+from router.verify.reference import reference_check
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What `thinktwice simulate` shows: tables, and a page with pictures."""

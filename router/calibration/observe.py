@@ -1,0 +1,54 @@
+"""What a calibration is fitted on: prompts with the outcomes of their samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from router.calibration.features import PromptFeatures, signals
+from router.domain import Candidate
+from router.enums import CheckClass, Outcome
+
+MAX_WEIGHT = 10.0  # of a group whose propensity is small: a few must not outweigh all others
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSeen:
+    """One judged sample."""
+
+    solved: bool
+    key: str | None
+    signals: tuple[float, ...] | None
+    checks: tuple[tuple[str, Outcome], ...]  # those without proof, by type
+    tokens: int
+
+    @classmethod
+    def of(cls, candidate: Candidate, solved: bool) -> SampleSeen:
+        """From a candidate whose truth is known."""
+        soft = [result for result in candidate.checks if result.klass is not CheckClass.DECISIVE]
+        return cls(
+            solved=solved,
+            key=candidate.answer_key,
+            signals=signals(candidate.sample),
+            checks=tuple((result.type, result.outcome) for result in soft),
+            tokens=len(candidate.sample.token_ids or ()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One prompt with its judged samples in the order they were drawn."""
+
+    features: PromptFeatures
+    samples: tuple[SampleSeen, ...]
+    prompt_tokens: int
+    propensity: float = 1.0  # chance that its group was drawn as it was
+
+    @property
+    def weight(self) -> float:
+        """Inverse propensity, clipped (Horvitz and Thompson, JASA 47, 1952)."""
+        return min(1.0 / self.propensity, MAX_WEIGHT)
+
+    @property
+    def solved(self) -> int:
+        """Samples that solved it."""
+        return sum(sample.solved for sample in self.samples)

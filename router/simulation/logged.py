@@ -1,0 +1,73 @@
+"""From the group log: full groups to replay, and everything judged to calibrate on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from router.calibration.features import prompt_features
+from router.calibration.observe import Observation, SampleSeen
+from router.domain import MAX_SAMPLES, Candidate, CheckResult, CheckSpec, Prompt, Sample, VerificationSpec
+from router.enums import CheckClass, Purpose, TaskKind
+from router.records import GroupRecord, SampleRecord
+from router.simulation.problem import Problem
+from router.verify.composite import compose
+
+
+def problems_of(groups: Iterable[GroupRecord], policy: str) -> tuple[Problem, ...]:
+    """The audited groups of a policy with all their samples judged by a decisive check: an unbiased part of traffic."""
+    found = []
+    for group in groups:
+        if group.audit and group.policy == policy and (problem := _problem(group)) is not None:
+            found.append(problem)
+    return tuple(each for each in found if len(each.samples) == MAX_SAMPLES)
+
+
+def observations_of(groups: Iterable[GroupRecord], policy: str) -> list[Observation]:
+    """Every group of a policy with a decided sample; evaluations are another traffic and stay out."""
+    found = []
+    for group in groups:
+        if group.policy != policy or group.purpose is Purpose.EVAL or (problem := _problem(group)) is None:
+            continue
+        seen = tuple(SampleSeen.of(each, won) for each, won in zip(problem.samples, problem.solved, strict=True))
+        features = prompt_features(problem.prompt, problem.kind, group.profile)
+        found.append(Observation(features, seen, problem.prompt_tokens, group.group_propensity))
+    return found
+
+
+def _problem(group: GroupRecord) -> Problem | None:
+    """A group as a problem of its decided samples; None when there is none."""
+    specs = tuple(
+        CheckSpec(**(each | {"klass": CheckClass(each["klass"])})) for each in group.verification.get("checks", ())
+    )
+    judged = [candidate for each in group.samples if (candidate := _candidate(each, specs)) is not None]
+    samples = tuple(candidate for candidate in judged if candidate.verdict.decisive_completed)
+    if not samples:
+        return None
+    return Problem(
+        id=group.group_id,
+        prompt=Prompt(group.messages, group.options),
+        spec=VerificationSpec(specs, profile=group.profile),
+        kind=TaskKind(group.task),
+        prompt_tokens=len(group.prompt_token_ids or ()) or group.prompt_tokens,
+        samples=samples,
+        solved=tuple(candidate.verdict.verified for candidate in samples),
+    )
+
+
+def _candidate(record: SampleRecord, specs: tuple[CheckSpec, ...]) -> Candidate | None:
+    if record.censored or {check.id for check in record.checks} != {spec.id for spec in specs}:
+        return None
+    results = tuple(
+        CheckResult(each.id, each.type, CheckClass(each.klass), each.outcome, each.score, each.ms, each.version)
+        for each in record.checks
+    )
+    sample = Sample(
+        index=record.index,
+        message=record.message,
+        finish_reason=record.finish_reason,
+        sampling=record.sampling,
+        model=record.policy,
+        token_ids=record.completion_token_ids,
+        logprobs=record.behavior_logprobs,
+    )
+    return Candidate(sample, record.answer_key, results, compose(results, specs))

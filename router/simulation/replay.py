@@ -1,0 +1,105 @@
+"""One group replayed: samples are drawn from the record in waves, and cost what serving would have paid for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from router.decode import Decoded
+from router.domain import Candidate
+from router.enums import Route, Stopped
+from router.plan import Plan, Tally, next_wave, stop_reason
+from router.simulation.problem import Problem
+from router.stopping import VoteBelief
+from router.vote import elect
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one group came to. Tokens as billed: a prompt for each wave, generated tokens until a sample was cut."""
+
+    solved: float  # 1 or 0; a mean over orders lies between
+    samples: float
+    waves: float
+    completion_tokens: float
+    prompt_tokens: float
+
+    @classmethod
+    def mean(cls, runs: Sequence[Run]) -> Run:
+        """The mean of several."""
+        count = len(runs)
+        return cls(
+            sum(run.solved for run in runs) / count,
+            sum(run.samples for run in runs) / count,
+            sum(run.waves for run in runs) / count,
+            sum(run.completion_tokens for run in runs) / count,
+            sum(run.prompt_tokens for run in runs) / count,
+        )
+
+
+Replayed: TypeAlias = Callable[[Problem], Run]  # a policy: what it makes of a problem, its samples in this order
+
+
+class Replay:
+    """A group that is being drawn. The samples of a wave are generated side by side, one token each at a time."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self.decoded = Decoded()
+        self._launched = self._waves = self._tokens = 0
+
+    @property
+    def tally(self) -> Tally:
+        """What the plan needs to know."""
+        return self.decoded.tally()
+
+    @property
+    def ended(self) -> list[Candidate]:
+        """The samples that ran to their end."""
+        return self.decoded.candidates
+
+    def wave(self, count: int, stops: Callable[[], bool] = lambda: False) -> None:
+        """Draw `count` samples; as soon as `stops` says so after one that ended, the others are cut where they are."""
+        drawn = self._problem.samples[self._launched : self._launched + count]
+        self._launched += len(drawn)
+        self._waves += 1
+        lengths = {candidate.sample.index: _length(candidate) for candidate in drawn}
+        cut: int | None = None
+        for candidate in sorted(drawn, key=lambda each: (lengths[each.sample.index], each.sample.index)):
+            if cut is None:
+                self.decoded.candidates.append(candidate)
+                cut = lengths[candidate.sample.index] if stops() else None
+                self._tokens += lengths[candidate.sample.index]
+            else:
+                self._tokens += cut
+
+    def run(self, winner: Candidate) -> Run:
+        """What it came to when this sample is returned."""
+        return Run(
+            solved=float(self._problem.solved[winner.sample.index]),
+            samples=self._launched,
+            waves=self._waves,
+            completion_tokens=self._tokens,
+            prompt_tokens=self._waves * self._problem.prompt_tokens,
+        )
+
+
+def served(problem: Problem, route: Route, plan: Plan) -> Run:
+    """The group that serving would have drawn under this route and plan: the same plan, stop and vote code."""
+    replay = Replay(problem)
+    if route is Route.SINGLE:
+        replay.wave(1)
+    stopped: Stopped | None = Stopped.SINGLE if route is Route.SINGLE and not plan.oracle else None
+    while stopped is None and (stopped := stop_reason(plan, replay.tally)) is None:
+        replay.wave(next_wave(plan, replay.tally), lambda: stop_reason(plan, replay.tally) is not None)
+    return finished(replay, plan.voting)
+
+
+def finished(replay: Replay, belief: VoteBelief | None = None) -> Run:
+    """What a group came to under serving's vote."""
+    return replay.run(elect(sorted(replay.ended, key=lambda candidate: candidate.sample.index), belief).winner)
+
+
+def _length(candidate: Candidate) -> int:
+    return len(candidate.sample.token_ids or ())

@@ -1,0 +1,251 @@
+"""The whole comparison on one bank: every policy, with its oracle in view and with the vote alone."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from router.calibration.fit import FOLDS, Fitted, fit
+from router.calibration.measure import Bin, reliability
+from router.calibration.model import Calibration
+from router.calibration.observe import Observation, SampleSeen
+from router.domain import MAX_SAMPLES
+from router.enums import Effort, Route
+from router.errors import CalibrationError
+from router.plan import Plan
+from router.route import Learned, Router, RouterSettings
+from router.simulation import baselines, scores
+from router.simulation.curve import Curve, areas
+from router.simulation.problem import Problem
+from router.simulation.replay import Run, served
+from router.simulation.summary import Bootstrap, Columns, Comparison, PolicySummary, Price, compare, summarise
+
+SHARES = tuple(step / 8 for step in range(1, 8))  # of prompts that a swept router takes for hard
+WORTHS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 256.0)  # of a solved task, in samples
+LEARNED, PLAN = "learned", "plan"
+STEPS = len(baselines.CHECKED) + len(baselines.VOTED) + 2 * (2 + len(WORTHS))  # calls of `advance` in a study
+_POLICY = "bank"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a study is run."""
+
+    router: RouterSettings
+    orders: int = 20  # recorded order first, then random ones
+    seed: int = 0
+    price: Price | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One of the two tables: tasks with a check, or with the vote alone."""
+
+    name: str
+    policies: tuple[PolicySummary, ...]
+    comparisons: tuple[Comparison, ...]
+    curves: tuple[Curve, ...]
+    histogram: Mapping[str, Mapping[int, float]]  # policy: share of groups by samples drawn
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Everything that was found. `fitted` is None, and `unfitted` says why, when nothing could be learnt."""
+
+    prompts: int
+    samples: int
+    views: tuple[View, ...]
+    fitted: Fitted | None
+    bins: tuple[Bin, ...]
+    unfitted: str = ""
+
+
+def study(problems: Sequence[Problem], options: Options, advance: Callable[[], None] = lambda: None) -> Study:
+    """Replay every policy over all problems; learned routers are fitted without the fold they are tried on."""
+    folds = [position % FOLDS for position in _shuffled(len(problems), options.seed)]
+    try:
+        fitted: Fitted | None = fit_problems(problems, options.seed)
+        by_fold = [
+            fit_problems([each for each, own in zip(problems, folds, strict=True) if own != fold], options.seed)
+            for fold in range(FOLDS)
+        ]
+        learned, why = [by_fold[fold].calibration for fold in folds], ""
+    except CalibrationError as error:
+        fitted, learned, why = None, [], str(error)
+    bench = _Bench(problems, folds, learned, options, advance)
+    views = (bench.view("checked", problems), bench.view("vote", [each.unchecked() for each in problems]))
+    bins: tuple[Bin, ...] = ()
+    if fitted is not None:
+        told = [(chance, won) for each, chance in zip(problems, fitted.held_out, strict=True) for won in each.solved]
+        bins = reliability([chance for chance, _ in told], [won for _, won in told])
+    return Study(len(problems), sum(len(each.samples) for each in problems), views, fitted, bins, why)
+
+
+def fit_problems(problems: Sequence[Problem], seed: int = 0, policy: str = _POLICY, now: float = 0.0) -> Fitted:
+    """A calibration of a bank. Raises `CalibrationError`."""
+    return fit(list(map(observation, problems)), policy=policy, source="bank", now=now, seed=seed)
+
+
+def observation(problem: Problem) -> Observation:
+    """What a calibration learns from a problem."""
+    seen = tuple(SampleSeen.of(each, won) for each, won in zip(problem.samples, problem.solved, strict=True))
+    return Observation(scores.features_of(problem), seen, problem.prompt_tokens)
+
+
+class _Bench:
+    """Plays the policies of one bank."""
+
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        folds: Sequence[int],
+        learned: Sequence[Calibration],
+        options: Options,
+        advance: Callable[[], None],
+    ) -> None:
+        self._folds, self._learned, self._options, self._advance = folds, learned, options, advance
+        self._bootstrap = Bootstrap(len(problems), options.seed)
+        self._orders = [_orders(options.orders, len(each.samples), f"{options.seed}/{each.id}") for each in problems]
+
+    def view(self, name: str, problems: Sequence[Problem]) -> View:
+        """All policies on one view of the problems."""
+        checked = name == "checked"
+        plain = [
+            [each.in_order(order) for order in orders] for each, orders in zip(problems, self._orders, strict=True)
+        ]
+        weighed = self._weighed(plain)
+        router = Router(self._options.router)
+        table: dict[str, list[list[Run]]] = {}
+        for policy, play in (baselines.CHECKED if checked else baselines.VOTED).items():
+            table[policy] = [[play(each) for each in orders] for orders in plain]
+            self._advance()
+        table[PLAN] = self._plays(plain, self._deciding(problems, [router] * len(problems), vote=not checked))
+        if self._learned:
+            table[f"{PLAN}, {LEARNED}"] = self._plays(
+                weighed, self._deciding(problems, self._routers(None), vote=not checked)
+            )
+        columns = {policy: self._columns(runs) for policy, runs in table.items()}
+        reference = "one at a time" if checked else "Adaptive-Consistency"
+        ours = [policy for policy in columns if policy.startswith(PLAN)]
+        return View(
+            name=name,
+            policies=tuple(
+                summarise(policy, each, (columns["always-1"], columns["oracle"]), self._bootstrap)
+                for policy, each in columns.items()
+            ),
+            comparisons=tuple(
+                compare((policy, against), columns[policy], columns[against], self._bootstrap)
+                for policy in ours
+                for against in (reference, f"always-{MAX_SAMPLES}")
+            ),
+            curves=self._curves(problems, plain, weighed, columns),
+            histogram={policy: _histogram(table[policy]) for policy in (reference, *ours)},
+        )
+
+    def _curves(
+        self,
+        problems: Sequence[Problem],
+        plain: Sequence[Sequence[Problem]],
+        weighed: Sequence[Sequence[Problem]],
+        columns: Mapping[str, Columns],
+    ) -> tuple[Curve, ...]:
+        """Every router over its threshold, and ours over the price of a solved task."""
+        ends = columns["always-1"], columns[PLAN]
+        checked = problems[0].spec.has_oracle
+        ranked = {
+            "random": scores.by_chance(problems, self._options.seed),
+            "prompt length": scores.by_length(problems),
+            "heuristic": scores.by_heuristic(problems),
+            "kNN": scores.by_neighbours(problems, self._folds),
+        }
+        families = {
+            name: [self._mixed(columns, ranking, share, hard_first=not checked) for share in SHARES]
+            for name, ranking in ranked.items()
+        }
+        if self._learned:
+            families[LEARNED] = [
+                self._columns(self._plays(weighed, self._deciding(problems, self._routers(worth)))) for worth in WORTHS
+            ]
+        below = {name: areas(members, ends, self._bootstrap) for name, members in families.items()}
+        return tuple(
+            Curve(
+                name=name,
+                tokens=tuple(self._bootstrap.estimate(self._bootstrap.means(each.tokens)) for each in members),
+                solve_rates=tuple(self._bootstrap.estimate(self._bootstrap.means(each.solved)) for each in members),
+                area=self._bootstrap.estimate(below[name]),
+                lead=self._bootstrap.estimate(below[LEARNED] - below[name]) if LEARNED in below else None,
+            )
+            for name, members in families.items()
+        )
+
+    def _mixed(
+        self, columns: Mapping[str, Columns], ranking: Sequence[float], share: float, *, hard_first: bool
+    ) -> Columns:
+        """The plan for a share of the prompts, one sample for the others.
+
+        With a vote the hardest get the plan; with a check they are those given up, since it ends easy ones itself.
+        """
+        order = sorted(range(len(ranking)), key=lambda each: ranking[each], reverse=hard_first)
+        chosen = set(order[: round(share * len(order))])
+        one, full = columns["always-1"], columns[PLAN]
+        picked = [each in chosen for each in range(len(ranking))]
+        return one.where(picked, full)
+
+    def _routers(self, worth: float | None) -> list[Router]:
+        """Calibrated routers, one a problem; `worth` is the value of a solved task in mean samples."""
+        router = Router(self._options.router)
+        values = [None if worth is None else worth * calibration.tokens.mean for calibration in self._learned]
+        return [router.learning(Learned(*each)) for each in zip(self._learned, values, strict=True)]
+
+    def _deciding(
+        self, problems: Sequence[Problem], routers: Sequence[Router], *, vote: bool = False
+    ) -> list[tuple[Route, Plan]]:
+        """What each router says; with `vote`, of a request that asks for one."""
+        effort = Effort.HIGH if vote else Effort.MEDIUM
+        decided = []
+        for problem, router in zip(problems, routers, strict=True):
+            decision, plan = router.decide(problem.prompt, problem.spec, effort, None, _POLICY)
+            decided.append((decision.route, plan))
+        return decided
+
+    def _plays(self, problems: Sequence[Sequence[Problem]], decided: Sequence[tuple[Route, Plan]]) -> list[list[Run]]:
+        self._advance()
+        return [
+            [served(each, route, plan) for each in orders]
+            for orders, (route, plan) in zip(problems, decided, strict=True)
+        ]
+
+    def _weighed(self, problems: Sequence[Sequence[Problem]]) -> list[list[Problem]]:
+        """The problems with the evidence that a calibration of the other folds sees in each sample."""
+        return [
+            [
+                replace(
+                    each,
+                    samples=tuple(
+                        replace(one, evidence=calibration.evidence(one.sample, one.checks)) for one in each.samples
+                    ),
+                )
+                for each in orders
+            ]
+            for orders, calibration in zip(problems, self._learned, strict=False)
+        ]
+
+    def _columns(self, runs: Sequence[Sequence[Run]]) -> Columns:
+        return Columns.of([Run.mean(each) for each in runs], self._options.price)
+
+
+def _histogram(runs: Sequence[Sequence[Run]]) -> dict[int, float]:
+    counts = Counter(int(run.samples) for orders in runs for run in orders)
+    return {samples: counts[samples] / counts.total() for samples in range(1, MAX_SAMPLES + 1)}
+
+
+def _shuffled(count: int, seed: int) -> list[int]:
+    return random.Random(seed).sample(range(count), count)
+
+
+def _orders(count: int, samples: int, seed: str) -> list[tuple[int, ...]]:
+    """The recorded order, then random ones: their mean has the bank's variance and less of the draw's."""
+    rng = random.Random(seed)
+    return [tuple(range(samples)), *(tuple(rng.sample(range(samples), samples)) for _ in range(count - 1))]

@@ -1,0 +1,225 @@
+"""Optimal stopping: what one more sample of a prompt is worth. Pure arithmetic on a belief about its pass rate.
+
+The belief is a Beta distribution of how often one sample solves the prompt. With an oracle a sample is worth the
+chance that it passes. Without one the answers vote, and a sample is worth what it adds to the chance that the elected
+answer is right: right answers are all one, wrong ones fall together as in a Chinese restaurant process (Pitman,
+Combinatorial Stochastic Processes, 2006, section 3.1), whose concentration says how scattered wrong answers are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise, product
+from math import comb, factorial, prod
+
+
+@dataclass(frozen=True, slots=True)
+class PassRate:
+    """Beta(solved, failed): the belief about how often one sample solves the prompt. Both are above 0."""
+
+    solved: float
+    failed: float
+
+    @classmethod
+    def of(cls, mean: float, strength: float) -> PassRate:
+        """The belief of this mean, in (0, 1), worth `strength` observed samples."""
+        return cls(mean * strength, (1.0 - mean) * strength)
+
+    @property
+    def mean(self) -> float:
+        """Chance that one sample solves it."""
+        return self.solved / (self.solved + self.failed)
+
+    def chance_after(self, failures: int) -> float:
+        """Chance that the next sample passes after so many that failed."""
+        return self.solved / (self.solved + self.failed + failures)
+
+    def survival(self, most: int) -> list[float]:
+        """Chances that the first 0, 1, ..., `most` samples all fail."""
+        chances = [1.0]
+        for failures in range(most):
+            chances.append(chances[-1] * (1.0 - self.chance_after(failures)))
+        return chances
+
+
+JEFFREYS = PassRate(0.5, 0.5)  # knows nothing: most prompts are easy or hopeless, few are in between
+HARD = PassRate(0.25, 1.0)  # of a prompt that its client takes to be hard: one sample in five solves it
+
+
+def worthwhile(belief: PassRate, most: int, worth: float) -> int:
+    """How many samples to draw, at least 1, while none passes: the next one must repay its cost.
+
+    `worth` is the value of a solved task in samples. The chance falls with every failure, so looking one sample ahead
+    is optimal (the monotone case of Chow, Robbins and Siegmund, Great Expectations, 1971, section 3.5).
+    """
+    drawn = 1
+    while drawn < most and belief.chance_after(drawn) * worth > 1.0:
+        drawn += 1
+    return drawn
+
+
+def wave_ends(belief: PassRate, most: int, slack: float) -> tuple[int, ...]:
+    """Where the waves of up to `most` samples end, when the first pass stops the drawing.
+
+    Among all ways to cut `most` samples into waves, those expected to draw at most `1 + slack` times what one sample at
+    a time would; of these the one with the fewest expected waves. Counts every sample of a wave as spent, though the
+    first pass cancels the rest.
+    """
+    alive = belief.survival(most)
+    allowed = (1.0 + slack) * sum(alive[:most])
+    best, fewest = tuple(range(1, most + 1)), sum(alive[:most])
+    for ends in _cuts(most):
+        starts = (0, *ends[:-1])
+        samples = sum((end - start) * alive[start] for start, end in zip(starts, ends, strict=True))
+        waves = sum(alive[start] for start in starts)
+        if samples <= allowed and waves < fewest:
+            best, fewest = ends, waves
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a vote has shown. Samples without an answer are in `drawn` alone: they are wrong."""
+
+    votes: tuple[int, ...] = ()  # of each distinct answer
+    evidence: tuple[float, ...] = ()  # of each: likelihood ratio, right against wrong, of all else known of it
+    drawn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VoteBelief:
+    """What is believed of a prompt whose answers vote: its pass rate, and how its wrong answers scatter.
+
+    `spread` is the concentration of the Chinese restaurant process: near 0 all wrong answers agree, when large no two.
+    """
+
+    pass_rate: PassRate
+    spread: float
+
+    def weights(self, seen: Seen) -> list[float]:
+        """Of each answer, in proportion to the chance that it is the right one."""
+        scale = self._scales(seen, 0)[0]
+        return [tilt * scale[count] for count, tilt in zip(seen.votes, seen.evidence, strict=True)]
+
+    def confidence(self, seen: Seen, most: int = 0) -> Iterator[float]:
+        """Chances that the elected answer is right: now, and after 1, 2, ..., `most` further samples.
+
+        All outcomes of the further samples are summed, each with the largest joint probability of it and an answer's
+        being right. They are taken to bring answers and no other evidence.
+        """
+        powers = [self.spread**answers for answers in range(len(seen.votes) + most + 1)]
+        scales = self._scales(seen, most)
+        right = sum(tilt * scales[0][count] for count, tilt in zip(seen.votes, seen.evidence, strict=True))
+        shared = powers[len(seen.votes)] * prod(_FACTORIAL[count - 1] for count in seen.votes)
+        total = (right + self._all_wrong(seen)) * shared
+        for more, scale in enumerate(scales):
+            joint = 0.0
+            for ways, answers, counts, new in _outcomes(seen.votes, more):
+                best = scale[new] if new else 0.0
+                for count, tilt in zip(counts, seen.evidence, strict=True):
+                    weight = tilt * scale[count]
+                    best = max(best, weight)
+                joint += ways * best * powers[answers]
+            yield joint / total
+
+    def _scales(self, seen: Seen, most: int) -> list[list[float]]:
+        """After 0, 1, ..., `most` further samples: the likelihood of an answer's votes if it is right, by its votes.
+
+        What all hypotheses share, `spread` for each answer and the orders in which it was joined, is left out.
+        """
+        answered, drawn = sum(seen.votes), seen.drawn
+        solved = _rising(self.pass_rate.solved, answered + most)
+        failed = _rising(self.pass_rate.failed, drawn + most)
+        either = _rising(self.pass_rate.solved + self.pass_rate.failed, drawn + most)
+        spread = _rising(self.spread, answered + most)
+        own = [won / (self.spread * joined) for won, joined in zip(solved, _OWN, strict=False)]
+        scales = []
+        for more in range(most + 1):
+            lost = failed[drawn - answered : drawn + more + 1]
+            others = spread[: answered + more + 1]
+            whole = either[drawn + more]
+            scales.append([a * b / (c * whole) for a, b, c in zip(own, reversed(lost), reversed(others), strict=False)])
+        return scales
+
+    def _all_wrong(self, seen: Seen) -> float:
+        belief = self.pass_rate
+        failed, either = _rising(belief.failed, seen.drawn), _rising(belief.solved + belief.failed, seen.drawn)
+        return failed[-1] / either[-1] / _rising(self.spread, sum(seen.votes))[-1]
+
+
+def paying_batch(belief: VoteBelief, seen: Seen, most: int, worth: float) -> int:
+    """The smallest number of further samples, up to `most`, that repays its cost together; 0 when none does.
+
+    `worth` is the value of a right answer in samples. One vote against one changes no winner, so that looking one
+    sample ahead would stop too soon: batches are compared whole.
+    """
+    chances = belief.confidence(seen, most)
+    now = next(chances)
+    return next((more for more, chance in enumerate(chances, start=1) if (chance - now) * worth > more), 0)
+
+
+_FACTORIAL = tuple(factorial(n) for n in range(12))
+_OWN = (1, *_FACTORIAL)  # orders in which an answer of 0, 1, 2, ... votes was joined
+
+
+def _rising(start: float, most: int) -> list[float]:
+    """The rising factorials of `start` to the powers 0, 1, ..., `most`."""
+    powers = [1.0]
+    for step in range(most):
+        powers.append(powers[-1] * (start + step))
+    return powers
+
+
+@cache
+def _cuts(total: int) -> tuple[tuple[int, ...], ...]:
+    """All increasing sequences that end at `total`."""
+    inner = range(1, total)
+    return tuple(
+        (*(cut for cut, kept in zip(inner, chosen, strict=True) if kept), total)
+        for chosen in product((False, True), repeat=total - 1)
+    )
+
+
+@cache
+def _outcomes(votes: tuple[int, ...], more: int) -> tuple[tuple[int, int, tuple[int, ...], int], ...]:
+    """What `more` answers can make of `votes`: ways, number of answers, votes of those known, most votes of a new one.
+
+    The ways count the orders in which the samples can bring it about and in which each answer can be joined.
+    """
+    found = []
+    for added in product(range(more + 1), repeat=len(votes)):
+        fresh = more - sum(added)
+        if fresh < 0:
+            continue
+        placed, left = 1, more
+        for count in added:
+            placed, left = placed * comb(left, count), left - count
+        counts = tuple(count + extra for count, extra in zip(votes, added, strict=True))
+        for sizes in _partitions(fresh, fresh):
+            joined = prod(_FACTORIAL[count - 1] for count in (*counts, *sizes))
+            ways = placed * _set_partitions(sizes) * joined
+            found.append((ways, len(counts) + len(sizes), counts, max(sizes, default=0)))
+    return tuple(found)
+
+
+def _partitions(total: int, largest: int) -> Iterator[tuple[int, ...]]:
+    """Partitions of `total` into parts of at most `largest`, largest part first."""
+    if total == 0:
+        yield ()
+    for part in range(min(total, largest), 0, -1):
+        for rest in _partitions(total - part, part):
+            yield (part, *rest)
+
+
+def _set_partitions(sizes: Sequence[int]) -> int:
+    """Ways to part a set into blocks of these sizes."""
+    ways = factorial(sum(sizes))
+    for size in sizes:
+        ways //= factorial(size)
+    repeats, run = 1, 1
+    for before, after in pairwise(sizes):
+        run = run + 1 if before == after else 1
+        repeats *= run
+    return ways // repeats
