@@ -28,6 +28,7 @@ from gateway.http.feedback import Labelling
 from gateway.http.idempotency import Idempotency
 from gateway.http.passthrough import Passthrough
 from gateway.http.runtime import Runtime
+from gateway.judge import Judge, JudgingVerifier
 from gateway.policies import PolicyDirectory
 from gateway.resilience.breaker import Breaker, BreakerState
 from gateway.service import AnswerService
@@ -121,11 +122,15 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             notes = tools[ToolName.SEARCH_NOTES] = NotesIndex(settings.tools.search_notes.dir)
             stack.push_async_callback(notes.close)
             await notes.open()
+        metered = MeteredBackend(backend) if any(each.budgeted for each in limits.values()) else backend
+        model = settings.judge.model
+        judge = None if model is None else Judge(metered, model, metrics, lambda: deps.engine)
+        guarded = PolicyVerifier(verifier, settings.policy.lists, classifier) if settings.policy.lists else verifier
         note = partial(append_label, settings.log.dir)
         audits = Audits(verifier, metrics, note, settings.verify.audit_share)
         deps = Dependencies(
-            backend=MeteredBackend(backend) if any(each.budgeted for each in limits.values()) else backend,
-            verifier=PolicyVerifier(verifier, settings.policy.lists, classifier) if settings.policy.lists else verifier,
+            backend=metered,
+            verifier=JudgingVerifier(guarded, judge),
             guardrails=Guardrails(settings.policy.lists, settings.verify.timeout_s),
             audits=audits,
             tools=tools,
@@ -156,7 +161,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         with suppress(TimeoutError):
             await asyncio.wait_for(watcher.look(), _FIRST_LOOK_S)
         service = AnswerService(deps)
-        for background in (watcher.run(), service.rechecks.run(), audits.run()):
+        judging = [] if judge is None else [judge.run()]
+        for background in (watcher.run(), service.rechecks.run(), audits.run(), *judging):
             stack.push_async_callback(_cancelled, asyncio.create_task(background))
         yield Runtime(
             deps=deps,

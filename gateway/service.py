@@ -28,7 +28,7 @@ from router.decode import Decoded, Decoder, Task
 from router.domain import Tokens, Verification
 from router.enums import Effort, OnFailure, Purpose, Route, Status, Stopped
 from router.errors import BackendProtocolError, InvalidRequest, VerifierUnavailable
-from router.fold import StreamFold, completion_samples, completion_tokens
+from router.fold import StreamFold, completion_samples, completion_tokens, has_content
 from router.guardrails import screen
 from router.heldout import is_heldout, prompt_hash
 from router.ids import new_group_id, uniform
@@ -134,7 +134,7 @@ class AnswerService:
                     if ended and fold.complete:
                         last = chunk
                     elif chunk.get("choices"):
-                        if _has_content(chunk):
+                        if has_content(chunk):
                             watch.first_token()
                         yield chunk
                     else:
@@ -297,9 +297,3 @@ def _single_draw(prepared: Prepared) -> Draw:
     """The upstream call of the single path: the client's own settings, for all of its n choices."""
     [(_, draw)] = prepared.task.draw()
     return draw if prepared.call.n == 1 else replace(draw, n=prepared.call.n)
-
-
-def _has_content(chunk: Mapping[str, Any]) -> bool:
-    """Whether a chunk shows anything of an answer: engines open a stream with the role alone."""
-    deltas = [choice.get("delta") or {} for choice in chunk["choices"]]
-    return any(value for delta in deltas for name, value in delta.items() if name != "role")

@@ -164,3 +164,9 @@ def _usage_tokens(usage: Mapping[str, Any]) -> Tokens:
 def _logprobs(raw: Mapping[str, Any] | None) -> tuple[float | None, ...] | None:
     entries = (raw or {}).get("content")
     return tuple([entry.get("logprob") for entry in entries]) if entries else None
+
+
+def has_content(chunk: Mapping[str, Any]) -> bool:
+    """Whether a chunk shows anything of an answer: engines open a stream with the role alone."""
+    deltas = [choice.get("delta") or {} for choice in chunk["choices"]]
+    return any(value for delta in deltas for name, value in delta.items() if name != "role")

@@ -16,6 +16,7 @@ from router.domain import Prompt, Sampling
 from router.enums import Effort, Purpose
 from router.errors import InvalidRequest
 from router.settings import Settings
+from router.verify.judging import with_question
 from router.verify.spec import merge
 
 PROFILE_HEADER = "x-verification-profile"
@@ -120,12 +121,13 @@ def parse_chat(
         _refuse_own_tools(fields)
     if fields.stream_options is not None and not fields.stream:
         raise InvalidRequest("stream_options needs stream: true", param="stream_options")
+    prompt = Prompt(tuple(fields.messages), options, _sampling(fields))
     return ChatCall(
         request_id=request_id,
         tenant=tenant,
         model=fields.model,
-        prompt=Prompt(tuple(fields.messages), options, _sampling(fields)),
-        spec=spec,
+        prompt=prompt,
+        spec=with_question(spec, prompt),
         effort=effort,
         stream=bool(fields.stream),
         include_usage=fields.stream_options is not None and bool(fields.stream_options.include_usage),

@@ -24,8 +24,9 @@ CHECK_TYPES = (
     "sql",
     "command",
     "policy",
+    "judge",
 )
-VERIFIER_PARTS = ("verifier", "sandbox")
+VERIFIER_PARTS = ("verifier", "sandbox", "judge")
 NO_ROUTE = "none"  # the request ended before a route was taken
 DENIALS = (
     "invalid_api_key",

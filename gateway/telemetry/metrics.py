@@ -183,6 +183,15 @@ class Metrics:
         """Count what a second verifier said of an answer that `verifier` accepted."""
         self._trust.audits.labels(verifier, result).inc()
 
+    def observe_judge(self, tokens: Tokens) -> None:
+        """Count the tokens of one grading."""
+        self._trust.judge_tokens.labels("input").inc(tokens.prompt)
+        self._trust.judge_tokens.labels("output").inc(tokens.completion)
+
+    def set_judge_traps(self, passed: int) -> None:
+        """Show how many traps the judge accepted at its last examination."""
+        self._trust.judge_traps.set(passed)
+
     def set_breaker(self, state: BreakerState) -> None:
         """Show whether Redis is asked."""
         for each in BreakerState:

@@ -36,3 +36,10 @@ class Trust:
             "Accepted answers that a second verifier looked at, by check; `disagree`: one to review",
             {"verifier": audited, "result": tuple(Audit)},
         )
+        self.judge_traps = families.gauge(
+            "judge_traps_passed",
+            "Master keys, injections and cut answers that the judge accepted; above 0: disabled",
+        )
+        self.judge_tokens = families.counter(
+            "judge_tokens_total", "Tokens of grading, examinations included", {"type": ("input", "output")}
+        )

@@ -45,6 +45,12 @@ class VerifySection(Section):
     audit_share: float = Field(0.05, ge=0, le=1, description="Share of verified answers that a second verifier reads.")
 
 
+class JudgeSection(Section):
+    """The model that grades `judge` checks."""
+
+    model: str | None = Field(None, description="Its name at the engine; without one such checks are refused.")
+
+
 class SearchNotesSection(Section):
     """The documents that `search_notes` searches."""
 

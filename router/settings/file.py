@@ -19,6 +19,7 @@ from pydantic_settings import (
 from router.errors import ConfigError
 from router.settings.answering import (
     HeldoutSection,
+    JudgeSection,
     ProfileSection,
     RouterSection,
     SandboxSection,
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     router: RouterSection = RouterSection()
     heldout: HeldoutSection = HeldoutSection()
     verify: VerifySection = VerifySection()
+    judge: JudgeSection = JudgeSection()
     sandbox: SandboxSection = SandboxSection()
     policy: PolicySection = PolicySection()
     training: TrainingSection = TrainingSection()
