@@ -55,7 +55,7 @@ _ROUTES = tuple(Route)
 _DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 600)
 _FIRST_TOKEN_BUCKETS = tuple(0.005 * 2**step for step in range(16))
 _OVERHEAD_BUCKETS = tuple(0.0005 * 2**step for step in range(12))
-_VERIFIER_BUCKETS = tuple(0.001 * 2**step for step in range(14))
+_VERIFIER_BUCKETS = tuple(0.001 * 4**step for step in range(8))
 _FSYNC_BUCKETS = tuple(0.0005 * 2**step for step in range(12))
 
 
