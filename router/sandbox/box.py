@@ -31,7 +31,8 @@ class Box:
         assert process.stdin and process.stdout and process.stderr
         self._process = process
         self._stdin, self._stdout, self._stderr = process.stdin, process.stdout, process.stderr
-        self._inner: int | None = None  # pidfd of the interpreter, the first process of its pid namespace
+        # pidfd of the interpreter. Killing through `Popen` could reap the process before the event loop does.
+        self._inner: int | None = None
         self._output = bytearray()
         self._draining = asyncio.create_task(self._drain())
 
@@ -56,8 +57,8 @@ class Box:
                 await box.send(launcher.setup(program))
                 if (await box.receive()).get("ready") is not True:
                     raise BoxEnded
-            if launcher.tier is Tier.BWRAP:
-                box._inner = os.pidfd_open(json.loads(os.read(info, 4096))["child-pid"])
+            inside = json.loads(os.read(info, 4096))["child-pid"] if launcher.tier is Tier.BWRAP else process.pid
+            box._inner = os.pidfd_open(inside)
         except (OSError, BoxEnded, TimeoutError, ValueError, KeyError) as error:
             why = ""
             if box is not None:

@@ -15,6 +15,7 @@ from router.errors import SandboxUnavailable
 from router.sandbox.box import Box, BoxEnded
 from router.sandbox.launch import Launcher, Program
 
+_REFILL_DELAY_S = 0.01  # a start holds the event loop for some milliseconds: not between a verdict and its reader
 OFF = "the sandbox is off: set [sandbox] backend"
 
 
@@ -113,7 +114,7 @@ class Sandbox:
             for box in job.boxes:
                 box.kill()
                 self._keep(box.close())
-            self._keep(self._refill())  # not before: a start would slow the job down
+            self._keep(self._refill())
 
     async def run(self, source: str, timeout_s: float) -> Ran:
         """Run a Python script. Raises `SandboxUnavailable`; whatever the script does is a result."""
@@ -169,6 +170,7 @@ class Sandbox:
         return await Box.start(self._launcher, program)
 
     async def _refill(self) -> None:
+        await asyncio.sleep(_REFILL_DELAY_S)
         with contextlib.suppress(SandboxUnavailable):  # the next job starts its own, and says what is wrong
             await self.fill()
 

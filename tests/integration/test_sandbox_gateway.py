@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from router.enums import Tier
-from tests.support.gateway_process import GatewayProcess, get
+from tests.support.gateway_process import GatewayProcess, get, text_of
 from tests.support.mock_engine import MockEngine, Script
 from tests.support.sandboxes import launcher_or_skip
 
@@ -60,3 +60,17 @@ def test_without_a_sandbox_nothing_is_sampled(tmp_path: Path) -> None:
         assert int(caught.value.response.headers["retry-after"]) > 0
         assert len(engine.requests) == before
         assert get(f"{gateway.url}/readyz")[1]["degraded"] == []
+
+
+def test_a_backend_that_is_missing_is_no_reason_for_a_weaker_one(tmp_path: Path) -> None:
+    """52: what remains of a machine without bubblewrap, when that is what was asked for."""
+    nowhere = {"THINKTWICE_SANDBOX__BACKEND": "bwrap", "PATH": str(tmp_path)}
+    with (
+        MockEngine({"mixed": Script((GOOD,))}) as engine,
+        GatewayProcess(tmp_path, engine.url, env=nowhere) as gateway,
+    ):
+        assert get(f"{gateway.url}/readyz") == (200, {"ready": True, "degraded": ["sandbox"], "backend": True})
+        with pytest.raises(openai.InternalServerError) as caught:
+            ask(gateway, "mixed")
+        assert caught.value.code == "verifier_unavailable" and not engine.chats("mixed")
+        assert 'thinktwice_verifier_up{part="sandbox"} 0.0' in text_of(f"{gateway.url}/metrics")
