@@ -84,7 +84,7 @@ class SandboxSection(Section):
         "auto",
         description="What isolates untrusted code; `auto`: bubblewrap, else Landlock, else such checks are refused.",
     )
-    warm: int = Field(2, ge=0, le=64, description="Sandboxes kept ready, about 12 MB each; every one is used once.")
+    warm: int = Field(2, ge=0, le=64, description="Sandboxes kept ready, about 14 MB each; every one is used once.")
     jobs: int = Field(4, ge=1, le=64, description="Checks in the sandbox at a time, at most 512 MB for each process.")
     queue: int = Field(64, ge=1, description="Checks that may wait for a sandbox before requests are refused.")
 
