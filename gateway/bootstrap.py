@@ -25,8 +25,10 @@ from gateway.http.admission import Admission
 from gateway.http.chat import ChatRoute
 from gateway.http.drain import Drain
 from gateway.http.feedback import Labelling
+from gateway.http.groups import GroupRoutes
 from gateway.http.idempotency import Idempotency
 from gateway.http.passthrough import Passthrough
+from gateway.http.policy_routes import PolicyRoutes
 from gateway.http.runtime import Runtime
 from gateway.judge import Judge, JudgingVerifier
 from gateway.policies import PolicyDirectory
@@ -115,7 +117,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         backend = await stack.enter_async_context(
             BackendPool([_engine(url, settings.backend) for url in settings.backend.urls], metrics)
         )
-        policies = PolicyDirectory(PolicyRegistry(settings.state.dir), backend, settings.backend.model)
+        registry = PolicyRegistry(settings.state.dir)
+        policies = PolicyDirectory(registry, backend, settings.backend.model)
         scorecard = _scorecard(settings, policies)
         tools: dict[str, Tool] = {ToolName.CALCULATOR: Calculator(), ToolName.PYTHON: PythonTool(verifier.sandbox)}
         if settings.tools.search_notes is not None:
@@ -157,6 +160,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         )
         gate = FairGate(settings.server.max_inflight, settings.server.max_queued, metrics.set_queued)
         admission = Admission(limiter, gate)
+        labelling = Labelling(deps, admission, settings)
         watcher = Watcher(deps, keys, limiter, cache_name="redis" if settings.redis.url else "memory")
         with suppress(TimeoutError):
             await asyncio.wait_for(watcher.look(), _FIRST_LOOK_S)
@@ -168,7 +172,9 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             deps=deps,
             chat=ChatRoute(service, deps, admission, Idempotency.of(deps), settings),
             passthrough=Passthrough(backend, deps, admission, settings),
-            labelling=Labelling(deps, admission, settings),
+            labelling=labelling,
+            groups=GroupRoutes(labelling, settings),
+            policies=PolicyRoutes(registry, policies),
             watcher=watcher,
             keys=keys,
             started_at=time.time(),

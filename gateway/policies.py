@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from router.domain import EngineInfo
 from router.errors import BackendUnavailable, ModelNotFound
@@ -11,6 +12,7 @@ from router.ports import Backend
 from router.registry import Champion, PolicyRegistry
 
 CHAMPION = "champion"
+BASE = "base"  # names the base model where it can be promoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,15 @@ class ResolvedPolicy:
     name: str
     base_model: str
     epoch: int
+
+
+def listing(registry: PolicyRegistry, base: str | None) -> dict[str, Any]:
+    """The policies and which of them serves (null: the base model), as JSON values. Raises `RegistryError`."""
+    champion = registry.champion()
+    policies = [
+        {"name": policy.name, "path": str(policy.path), "manifest": policy.manifest} for policy in registry.policies()
+    ]
+    return {"champion": champion.policy, "epoch": champion.epoch, "base": base, "policies": policies}
 
 
 class PolicyDirectory:

@@ -5,6 +5,7 @@
     + UnknownProfile           400
     + ModelNotFound            404
     + PayloadTooLarge          413
+    + GroupNotFound            404
     + IdempotencyKeyReused     422  its key came with another request before
     + IdempotencyKeyInUse      409  the first request with its key is still running
   x NotAdmitted                     the caller may not have this now, or not at all
@@ -30,7 +31,9 @@
   x ConfigError                     exit code 2, one line with the cure
   x RecordError                     a group record or segment that cannot be read or written
     + SegmentCorrupt
-  x RegistryError                   a policy that does not exist, or exists already
+  x RegistryError                   the policy registry cannot do what was asked
+    + PolicyNotFound           404
+    + PolicyConflict           409  another policy serves than was expected, or there is none to go back to
   x CalibrationError                a calibration that cannot be fitted, or not be used
   x TrainingError                   a training run or an evaluation cannot go on
 
@@ -69,6 +72,10 @@ class ModelNotFound(InvalidRequest):
 
 class PayloadTooLarge(InvalidRequest):
     """The body is over `[server] max_body_bytes`."""
+
+
+class GroupNotFound(InvalidRequest):
+    """The group log holds no such group."""
 
 
 class NotAdmitted(ThinkTwiceError):
@@ -204,6 +211,14 @@ class SegmentCorrupt(RecordError):
 
 class RegistryError(ThinkTwiceError):
     """The policy registry cannot do what was asked."""
+
+
+class PolicyNotFound(RegistryError):
+    """No policy of that name is registered."""
+
+
+class PolicyConflict(RegistryError):
+    """The champion is not what the caller thinks it is."""
 
 
 class CalibrationError(ThinkTwiceError):

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from router.errors import RegistryError
+from router.errors import PolicyConflict, PolicyNotFound, RegistryError
 from router.fs import append_durably, locked, write_durably
 from router.policy_folder import MANIFEST, content_of, install
 
@@ -110,9 +110,9 @@ class PolicyRegistry:
         return frozenset(path.name for path in self._policies.iterdir() if _NAME.fullmatch(path.name))
 
     def get(self, name: str) -> Policy:
-        """One registered policy. Raises `RegistryError` when there is none of that name, or its manifest is damaged."""
+        """One registered policy. Raises `PolicyNotFound`, and `RegistryError` when its manifest is damaged."""
         if not _NAME.fullmatch(name) or not self._path(name).is_dir():
-            raise RegistryError(f"policy {name!r} is not registered: `thinktwice policies` lists those that are")
+            raise PolicyNotFound(f"policy {name!r} is not registered: `thinktwice policies` lists those that are")
         path = self._path(name)
         try:
             manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=dict[str, Any])
@@ -143,24 +143,27 @@ class PolicyRegistry:
             self._note_registered(name, champion, actor)
             return name
 
-    def promote(self, name: str | None, reason: str, actor: str) -> Champion:
+    def promote(self, name: str | None, reason: str, actor: str, expected_epoch: int | None = None) -> Champion:
         """Let `name` serve (None: the base model). Nothing happens when it does already.
 
-        Raises `RegistryError` when it is not registered, or its files are not those that were registered.
+        Raises `PolicyNotFound`, `PolicyConflict` when the champion is not of `expected_epoch`, and `RegistryError` when
+        the policy's files are not those that were registered.
         """
         with self._writing() as champion:
+            _check_epoch(champion, expected_epoch)
             if name is not None:
                 self._check_files(self.get(name))
             if name == champion.policy:
                 return champion
             return self._flip(Action.PROMOTE, champion, name, reason, actor)
 
-    def rollback(self, reason: str, actor: str) -> Champion:
+    def rollback(self, reason: str, actor: str, expected_epoch: int | None = None) -> Champion:
         """Let the champion before the current one serve again; a second rollback goes one further back.
 
-        Raises `RegistryError` when the current champion has no predecessor.
+        Raises `PolicyConflict` when the current champion has no predecessor, or is not of `expected_epoch`.
         """
         with self._writing() as champion:
+            _check_epoch(champion, expected_epoch)
             served: list[str | None] = [None]
             for entry in self._lines():
                 if entry.action is Action.PROMOTE:
@@ -168,7 +171,7 @@ class PolicyRegistry:
                 elif entry.action is Action.ROLLBACK and len(served) > 1:
                     served.pop()
             if len(served) < 2:
-                raise RegistryError("nothing to roll back to: the base model serves and no promotion preceded it")
+                raise PolicyConflict("nothing to roll back to: the base model serves and no promotion preceded it")
             if served[-2] is not None:
                 self._check_files(self.get(served[-2]))
             return self._flip(Action.ROLLBACK, champion, served[-2], reason, actor)
@@ -239,6 +242,11 @@ class PolicyRegistry:
         last = flips[-1] if flips else None
         line = _line(_ChampionFile(last.policy if last else None, last.epoch + 1 if last else 1)).decode().strip()
         return f"write the line {line} into it (the last flip in history.jsonl, one epoch on)"
+
+
+def _check_epoch(champion: Champion, expected: int | None) -> None:
+    if expected is not None and champion.epoch != expected:
+        raise PolicyConflict(f"{champion.policy or 'the base model'} is the champion, of epoch {champion.epoch} by now")
 
 
 def _line(value: msgspec.Struct) -> bytes:

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
-BASE = "base"
-
 
 def register(subparsers: Subparsers) -> None:
     """Add the command `policies`."""
@@ -31,7 +29,7 @@ def register_promote(subparsers: Subparsers) -> None:
         "let a policy serve as the champion",
         "exit codes: 0 it serves; 1 it is not registered, or no gateway could try it: nothing changed; 2 usage",
     )
-    parser.add_argument("name", metavar="POLICY", help=f"a registered policy, or `{BASE}` for the base model")
+    parser.add_argument("name", metavar="POLICY", help="a registered policy, or `base` for the base model")
     parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the history")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="gateway that tries it (default: %(default)s)")
     parser.add_argument("--untried", action="store_true", help="promote without asking a gateway to try it first")
@@ -52,12 +50,13 @@ def register_rollback(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the list. Raises `RegistryError` when the registry is damaged."""
+    from gateway.policies import listing  # noqa: PLC0415  # quick `--help`
+
     registry, base = _registry(args)
     champion = registry.champion()
     policies = registry.policies()
     if args.json:
-        listed = [{"name": policy.name, "path": str(policy.path), "manifest": policy.manifest} for policy in policies]
-        print(json.dumps({"champion": champion.policy, "epoch": champion.epoch, "base": base, "policies": listed}))
+        print(json.dumps(listing(registry, base)))
         return 0
     names = [(None, f"{base or 'the first model the engine serves'} (base)")]
     for value, label in [*names, *((policy.name, policy.name) for policy in policies)]:
@@ -72,6 +71,8 @@ def promote(args: argparse.Namespace) -> int:
     A gateway that tries it has it loaded, so that those that follow find it in the engine.
     """
     registry, _ = _registry(args)
+    from gateway.policies import BASE  # noqa: PLC0415  # quick `--help`
+
     name = None if args.name == BASE else registry.get(args.name).name
     if name is not None and not args.untried:
         _try(name, args.url)

@@ -35,11 +35,6 @@ class Asking:
     price: PriceSection | None
     deadline: float
 
-    @classmethod
-    def nothing(cls, tenant: str, deadline: float) -> Asking:
-        """A request that draws no token: it counts against the tenant's rate and concurrency, and costs no budget."""
-        return cls(tenant, 0, Tokens, PriceSection(input=0, output=0), deadline)
-
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
@@ -86,6 +81,17 @@ class Admission:
             if held.lease is not None:
                 drawn = Tokens() if meter is None else meter.drawn
                 await self._limiter.settle(held, _amount(drawn, asking.price))
+
+    @asynccontextmanager
+    async def visit(self, request: Request, limit_s: float) -> AsyncIterator[Mapping[str, str]]:
+        """`admitted` for a request that draws no token: it counts against rate and concurrency, and costs no budget.
+
+        It waits `limit_s` at most; yields the headers for its answer.
+        """
+        deadline = asyncio.get_running_loop().time() + limit_s
+        asking = Asking(request.state.caller.tenant, 0, Tokens, PriceSection(input=0, output=0), deadline)
+        async with self.admitted(request, asking) as admitted:
+            yield admitted.headers
 
     async def _wait(self, asking: Asking) -> None:
         try:

@@ -46,8 +46,15 @@ def create_app(runtime: Runtime) -> RequestScope:
             _route("/v1/chat/completions", _chat, Role.USER, "POST"),
             *passed_on,
             _route("/v1/models", _models, Role.USER),
-            _route("/v1/feedback", _feedback, Role.USER, "POST"),
+            _route("/v1/feedback", _part(lambda runtime: runtime.labelling.feedback), Role.USER, "POST"),
             _route("/v1/scorecard", _scorecard, Role.USER),
+            _route("/v1/groups", _part(lambda runtime: runtime.groups.groups), Role.ADMIN),
+            _route("/v1/groups/{group_id}", _part(lambda runtime: runtime.groups.group), Role.ADMIN),
+            _route("/v1/reviews", _part(lambda runtime: runtime.groups.reviews), Role.ADMIN),
+            _route("/v1/reviews/{group_id}", _part(lambda runtime: runtime.groups.review), Role.ADMIN, "POST"),
+            _route("/v1/policies", _part(lambda runtime: runtime.policies.policies), Role.ADMIN),
+            _route("/v1/policies/rollback", _part(lambda runtime: runtime.policies.rollback), Role.ADMIN, "POST"),
+            _route("/v1/policies/{name}/promote", _part(lambda runtime: runtime.policies.promote), Role.ADMIN, "POST"),
             _route("/metrics", _metrics, Role.ADMIN),
         ],
         exception_handlers={ThinkTwiceError: _refuse, HTTPException: _no_route, ClientGone: _gone, Exception: _broken},
@@ -76,6 +83,15 @@ def _route(path: str, endpoint: Endpoint, needs: Role | None, method: str = "GET
         return await endpoint(request)
 
     return Route(path, open_to_all if needs is None else guarded, methods=[method])
+
+
+def _part(select: Callable[[Runtime], Endpoint]) -> Endpoint:
+    """An endpoint that a part of the running gateway serves."""
+
+    async def endpoint(request: Request) -> Response:
+        return await select(_runtime(request))(request)
+
+    return endpoint
 
 
 async def _healthz(_: Request) -> Response:
@@ -112,10 +128,6 @@ async def _models(request: Request) -> Response:
 
 async def _scorecard(request: Request) -> Response:
     return _json(_runtime(request).deps.scorecard.report())
-
-
-async def _feedback(request: Request) -> Response:
-    return await _runtime(request).labelling.feedback(request)
 
 
 async def _metrics(request: Request) -> Response:

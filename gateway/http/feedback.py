@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
@@ -13,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.dependencies import Dependencies
-from gateway.http.admission import Admission, Asking
+from gateway.http.admission import Admission
 from gateway.http.body import read_body
 from gateway.http.fields import convert, loads_object
 from gateway.tenants.keys import Caller, Role
@@ -50,19 +52,23 @@ class Labelling:
     async def feedback(self, request: Request) -> Response:
         """Take one feedback. Raises `InvalidRequest`, `NotAdmitted` or `LogUnavailable`; `ClientGone`."""
         fields = convert(loads_object(await read_body(request, MAX_BODY_BYTES)), FeedbackFields, integers=("rating",))
-        return await self.append(request, _label(fields, request.state.caller, time.time()))
+        label = _label(fields, request.state.caller, time.time())
+        async with self.visit(request) as headers:
+            said = await self.append(label)
+        return Response(msgspec.json.encode(said), media_type="application/json", headers=dict(headers))
 
-    async def append(self, request: Request, label: Label) -> Response:
-        """Put a label on disk and say so. Raises `NotAdmitted` or `LogUnavailable`; `ClientGone`."""
-        deadline = asyncio.get_running_loop().time() + self._settings.server.deadline_s
-        async with self._admission.admitted(request, Asking.nothing(request.state.caller.tenant, deadline)) as admitted:
-            self._deps.log.admit()
-            try:
-                await asyncio.to_thread(append_label, self._settings.log.dir, label)
-            except OSError as error:
-                raise LogUnavailable(f"the label is not on disk: {error.strerror or error}") from error
-        said = {"object": "label", "group_id": label.group_id, "source": label.source, "created": int(label.at)}
-        return Response(msgspec.json.encode(said), media_type="application/json", headers=dict(admitted.headers))
+    def visit(self, request: Request) -> AbstractAsyncContextManager[Mapping[str, str]]:
+        """Hold what a request needs that draws no token; see `Admission.visit`."""
+        return self._admission.visit(request, self._settings.server.deadline_s)
+
+    async def append(self, label: Label) -> dict[str, Any]:
+        """Put a label on disk; what to answer. Raises `LogUnavailable`."""
+        self._deps.log.admit()
+        try:
+            await asyncio.to_thread(append_label, self._settings.log.dir, label)
+        except OSError as error:
+            raise LogUnavailable(f"the label is not on disk: {error.strerror or error}") from error
+        return {"object": "label", "group_id": label.group_id, "source": label.source, "created": int(label.at)}
 
 
 def author_label(caller: Caller, group_id: str, source: LabelSource, now: float) -> Label:

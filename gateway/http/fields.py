@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
+from starlette.requests import Request
 
 from gateway.http import strict_json
 from router.errors import InvalidRequest
@@ -15,6 +16,7 @@ T = TypeVar("T", bound=Struct)
 
 _VALIDATION = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
+_DIGITS = re.compile(r"[0-9]{1,18}")
 _MISSING_FIELD = re.compile(r"missing required field `([^`]*)`")
 
 
@@ -24,6 +26,16 @@ def loads_object(body: bytes) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise InvalidRequest("the body must be a JSON object")
     return raw
+
+
+def query_of(request: Request, kind: type[T], *, integers: tuple[str, ...] = ()) -> T:
+    """The query string as a `kind`, whose fields are strings but for `integers`. Raises `InvalidRequest`."""
+    raw: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        if name in raw:
+            raise InvalidRequest(f"{name} is given twice", param=name)
+        raw[name] = int(value) if name in integers and _DIGITS.fullmatch(value) else value
+    return convert(raw, kind)
 
 
 def convert(raw: dict[str, Any], kind: type[T], *, integers: tuple[str, ...] = (), cure: str = "") -> T:

@@ -14,6 +14,7 @@ from router.errors import (
     BackendUnavailable,
     BudgetExceeded,
     CacheUnavailable,
+    GroupNotFound,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     InvalidKey,
@@ -24,8 +25,11 @@ from router.errors import (
     NotAnswered,
     Overloaded,
     PayloadTooLarge,
+    PolicyConflict,
+    PolicyNotFound,
     QuotaUnavailable,
     RateLimited,
+    RecordError,
     RegistryError,
     ThinkTwiceError,
     UnknownProfile,
@@ -53,6 +57,7 @@ SHAPES: dict[type[ThinkTwiceError], Shape] = {
     PayloadTooLarge: Shape(413, "invalid_request_error", "payload_too_large"),
     IdempotencyKeyReused: Shape(422, "invalid_request_error", "idempotency_key_reused", retry=False),
     IdempotencyKeyInUse: Shape(409, "invalid_request_error", "idempotency_key_in_use", retry_after_s=1),
+    GroupNotFound: Shape(404, "invalid_request_error", "group_not_found"),
     InvalidKey: Shape(401, "invalid_request_error", "invalid_api_key"),
     NotAdmitted: Shape(403, "permission_error", "forbidden"),
     RateLimited: Shape(429, "requests", "rate_limit_exceeded", retry_after_s=1),
@@ -68,7 +73,10 @@ SHAPES: dict[type[ThinkTwiceError], Shape] = {
     VerifierUnavailable: Shape(503, "verification_error", "verifier_unavailable", retry_after_s=5, retry=False),
     LogUnavailable: Shape(503, "server_error", "log_unavailable", retry_after_s=5, retry=False),
     CacheUnavailable: Shape(500, "server_error", "cache_unavailable"),  # caught in the service
+    RecordError: Shape(500, "server_error", "log_damaged", retry=False),
     RegistryError: Shape(500, "server_error", "registry_error"),
+    PolicyNotFound: Shape(404, "invalid_request_error", "policy_not_found"),
+    PolicyConflict: Shape(409, "invalid_request_error", "policy_conflict", retry=False),
     ThinkTwiceError: Shape(500, "server_error", "internal_error"),
 }
 

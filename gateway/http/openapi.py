@@ -10,8 +10,10 @@ import msgspec
 
 from gateway.call import RetryKey
 from gateway.http.feedback import FeedbackFields
+from gateway.http.groups import GroupsQuery, PageQuery, ReviewFields
 from gateway.http.http_errors import SHAPES
 from gateway.http.passthrough import ROUTES
+from gateway.http.policy_routes import FlipFields
 from gateway.http.wire import PROFILE_HEADER, PURPOSE_HEADER, ChatFields
 from router.enums import OnFailure, Purpose, Reason, Route, Status, Stopped
 from router.verify.registry import CHECK_TYPES
@@ -22,12 +24,15 @@ _REF = "#/components/schemas/{name}"
 _TEXT: Schema = {"type": "string"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _LABELLED = (400, 401, 403, 413, 429, 503)
+_READ = (401, 403, 404, 429, 500, 503)
 _PART: Schema = {"type": "object", "properties": {"type": _TEXT, "text": _TEXT}, "required": ["type"]}
 
 
 def document() -> Schema:
     """The whole description, as it is served at `/openapi.json`. Fields opened by the operator are not in it."""
-    _, parsed = msgspec.json.schema_components([ChatFields, FeedbackFields], ref_template=_REF)
+    _, parsed = msgspec.json.schema_components(
+        [ChatFields, FeedbackFields, ReviewFields, FlipFields], ref_template=_REF
+    )
     chat = parsed["ChatFields"]["properties"]
     chat["messages"]["items"] = _ref("Message")
     chat["verification"] = {"anyOf": [_ref("VerificationRequest"), {"type": "null"}], "default": None}
@@ -43,6 +48,7 @@ def document() -> Schema:
             },
             **{path: {"post": _passed_on(path, fields)} for path, fields in ROUTES.items()},
             "/v1/feedback": {"post": _operation("FeedbackFields", {"200": _answer("Label"), **_errors(*_LABELLED)})},
+            **_operators(),
             "/v1/models": {"get": {"responses": {"200": _answer("ModelList"), **_errors(401)}}},
             "/v1/scorecard": {"get": {"responses": {"200": _answer("Object"), **_errors(401)}}},
             "/metrics": {"get": {"responses": {"200": _content("text/plain", _TEXT), **_errors(401, 403)}}},
@@ -57,6 +63,48 @@ def document() -> Schema:
     }
 
 
+def _operators() -> Schema:
+    """The routes for administrators."""
+    flip = {"200": _answer("Object"), **_errors()}
+    return {
+        "/v1/groups": {"get": _list(GroupsQuery)},
+        "/v1/groups/{group_id}": {
+            "get": {"parameters": [_in_path("group_id")], "responses": {"200": _answer("Object"), **_errors(*_READ)}}
+        },
+        "/v1/reviews": {"get": _list(PageQuery)},
+        "/v1/reviews/{group_id}": {
+            "post": _operation("ReviewFields", {"200": _answer("Label"), **_errors(*_LABELLED, *_READ)})
+            | {"parameters": [_in_path("group_id")]}
+        },
+        "/v1/policies": {"get": {"responses": {"200": _answer("Object"), **_errors(401, 403, 500, 503)}}},
+        "/v1/policies/rollback": {"post": _operation("FlipFields", flip, required=False)},
+        "/v1/policies/{name}/promote": {
+            "post": _operation("FlipFields", flip, required=False) | {"parameters": [_in_path("name")]}
+        },
+    }
+
+
+def _list(query: type[msgspec.Struct]) -> Schema:
+    """A page of a list: its query is what the route parses."""
+    (_,), parsed = msgspec.json.schema_components([query], ref_template=_REF)
+    parameters = [
+        {"name": name, "in": "query", "schema": _given(schema, parsed)}
+        for name, schema in parsed[query.__name__]["properties"].items()
+    ]
+    return {"parameters": parameters, "responses": {"200": _answer("List"), **_errors(400, *_READ)}}
+
+
+def _given(schema: Schema, parsed: Schema) -> Schema:
+    """The schema of a value in a query, which may be left out and is never null."""
+    options = [option for option in schema.get("anyOf", [schema]) if option.get("type") != "null"]
+    (option,) = (parsed[each["$ref"].rpartition("/")[2]] if "$ref" in each else each for each in options)
+    return {name: value for name, value in option.items() if name not in ("default", "title", "description")}
+
+
+def _in_path(name: str) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": _TEXT}
+
+
 def _passed_on(path: str, fields: Iterable[str]) -> Schema:
     """A request whose values are the engine's to judge: only its field names and the model are ours."""
     known: Schema = {name: {} for name in sorted(fields)} | {"model": _TEXT}
@@ -65,12 +113,12 @@ def _passed_on(path: str, fields: Iterable[str]) -> Schema:
     return {"requestBody": _body(body), "responses": responses}
 
 
-def _operation(request: str, responses: Schema) -> Schema:
-    return {"requestBody": _body(_ref(request)), "responses": responses}
+def _operation(request: str, responses: Schema, *, required: bool = True) -> Schema:
+    return {"requestBody": _body(_ref(request), required), "responses": responses}
 
 
-def _body(schema: Schema) -> Schema:
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
+def _body(schema: Schema, required: bool = True) -> Schema:
+    return {"required": required, "content": {"application/json": {"schema": schema}}}
 
 
 def _content(media_type: str, schema: Schema) -> Schema:
@@ -159,6 +207,7 @@ def _responses() -> Schema:
         "Event": _open({"data": _TEXT}),  # of server-sent events, each a chunk in JSON, an error, or [DONE]
         "Verification": _open(verification),
         "ChatCompletion": _open(completion),
+        "List": _open({"object": {"const": "list"}, "data": {"type": "array", "items": _ref("Object")}}),
         "Label": _open({"object": {"const": "label"}, "group_id": _TEXT, "source": _TEXT, "created": _COUNT}),
         "ModelList": _open({"object": {"const": "list"}, "data": {"type": "array", "items": card}}),
         "Ready": _open({"ready": {"type": "boolean"}, "degraded": {"type": "array", "items": _TEXT}}),

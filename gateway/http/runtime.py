@@ -8,7 +8,9 @@ from gateway.dependencies import Dependencies
 from gateway.http.chat import ChatRoute
 from gateway.http.drain import Drain
 from gateway.http.feedback import Labelling
+from gateway.http.groups import GroupRoutes
 from gateway.http.passthrough import Passthrough
+from gateway.http.policy_routes import PolicyRoutes
 from gateway.tenants.key_file import KeyDirectory
 from gateway.watcher import Watcher
 
@@ -21,6 +23,8 @@ class Runtime:
     chat: ChatRoute
     passthrough: Passthrough
     labelling: Labelling
+    groups: GroupRoutes
+    policies: PolicyRoutes
     watcher: Watcher
     keys: KeyDirectory
     started_at: float

@@ -72,6 +72,8 @@ def test_every_answer_is_as_described(case: Any, gateway: GatewayProcess) -> Non
     names = {"ignored_auth"}  # without keys the gateway asks for none
     if case.path in ROUTES:
         names.add("positive_data_acceptance")  # their values are the engine's to judge
+    if "{" in case.path or case.path == "/v1/policies/rollback":
+        names.add("positive_data_acceptance")  # nobody knows a group's id, or has promoted anything
     excluded = [check for check in CHECKS.get_all() if check.__name__ in names]
     case.call_and_validate(base_url=gateway.url, excluded_checks=excluded)
 

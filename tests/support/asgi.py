@@ -18,8 +18,10 @@ from gateway.http.admission import Admission
 from gateway.http.app import create_app
 from gateway.http.chat import ChatRoute
 from gateway.http.feedback import Labelling
+from gateway.http.groups import GroupRoutes
 from gateway.http.idempotency import Idempotency
 from gateway.http.passthrough import Passthrough
+from gateway.http.policy_routes import PolicyRoutes
 from gateway.http.request_scope import RequestScope
 from gateway.http.runtime import Runtime
 from gateway.tenants.gate import FairGate
@@ -100,13 +102,16 @@ def application(
     limiter = Limiter(tenant_limits(settings), quota or MemoryQuota(), MemoryQuota(), workers=1, lease_s=60.0)
     gate = FairGate(settings.server.max_inflight, settings.server.max_queued, deps.metrics.set_queued)
     admission = Admission(limiter, gate)
+    labelling = Labelling(deps, admission, settings)
     engine = engine or VllmBackend("http://127.0.0.1:9")
     return create_app(
         Runtime(
             deps=deps,
             chat=ChatRoute(serving.service, deps, admission, Idempotency.of(deps), settings),
             passthrough=Passthrough(engine, deps, admission, settings),
-            labelling=Labelling(deps, admission, settings),
+            labelling=labelling,
+            groups=GroupRoutes(labelling, settings),
+            policies=PolicyRoutes(serving.registry, deps.policies),
             watcher=Watcher(deps, directory, limiter, cache_name="memory"),
             keys=directory,
             started_at=1_700_000_000.0,

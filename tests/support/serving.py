@@ -38,6 +38,7 @@ class Serving:
     verifier: TextVerifier
     store: MemoryStore
     log: ListLog
+    registry: PolicyRegistry
 
     def metric(self, sample: str) -> float:
         """The value of a sample at /metrics, its labels in the order of the exposition."""
@@ -54,7 +55,8 @@ def serving(state_dir: Path, *lines: Line | str, **changes: Any) -> Serving:
     """A service whose engine says `lines` in turn. Nothing is audited or held out unless `changes` say so."""
     backend = ScriptedBackend([line if isinstance(line, Line) else Line(line) for line in lines])
     verifier, store, log = TextVerifier(), MemoryStore(100), ListLog()
-    policies = PolicyDirectory(PolicyRegistry(state_dir), backend, "base")
+    registry = PolicyRegistry(state_dir)
+    policies = PolicyDirectory(registry, backend, "base")
     prices: Mapping[str, PriceSection] = changes.pop("prices", {})
     audit_share = changes.pop("audit_share", 0.0)
     values: dict[str, Any] = {
@@ -74,7 +76,7 @@ def serving(state_dir: Path, *lines: Line | str, **changes: Any) -> Serving:
         "engine": ENGINE,
     }
     deps = Dependencies(**(values | changes))
-    return Serving(deps, AnswerService(deps), backend, verifier, store, log)
+    return Serving(deps, AnswerService(deps), backend, verifier, store, log, registry)
 
 
 def call(text: str = EASY, *checks: CheckSpec, **fields: Any) -> ChatCall:

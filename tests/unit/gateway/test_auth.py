@@ -13,7 +13,7 @@ from tests.support.asgi import Exchange, application, get, post
 from tests.support.serving import OPEN, serving
 
 PUBLIC = {"/healthz", "/readyz"}
-ADMIN = {"/metrics"}
+ADMIN = {"/metrics", "/v1/groups", "/v1/groups/{group_id}", "/v1/reviews", "/v1/policies"}
 EVAL = {"X-Thinktwice-Purpose": "eval"}
 
 
@@ -68,12 +68,14 @@ async def test_paths_cannot_be_dressed_up_as_a_probe(tmp_path: Path) -> None:
 async def test_roles(tmp_path: Path) -> None:
     user, admin = (KeyFile(tmp_path).create("acme", role)[0] for role in (Role.USER, Role.ADMIN))
     gateway = serving(tmp_path, "a story")
-    app = application(gateway, keys=tmp_path)
+    app = application(gateway, keys=tmp_path, tables={"log": {"dir": tmp_path}})
     for method, path in routes(app):
         if path not in PUBLIC and method == "GET":
-            assert (await get(app, path, method, bearer(admin))).status == 200
+            assert (await get(app, path, method, bearer(admin))).status == (404 if "{" in path else 200)
             assert (await get(app, path, method, bearer(user))).status == (403 if path in ADMIN else 200)
-    assert denied(gateway, "forbidden") == len(ADMIN)
+    for path in ("/v1/reviews/x", "/v1/policies/base/promote", "/v1/policies/rollback"):
+        assert (await post(app, {}, path, bearer(user))).status == 403
+    assert denied(gateway, "forbidden") == len(ADMIN) + 3
 
 
 async def test_a_request_belongs_to_its_keys_tenant(tmp_path: Path) -> None:

@@ -9,8 +9,6 @@ from router.errors import BackendRejected, ModelNotFound, ThinkTwiceError, Verif
 TREE = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, ThinkTwiceError)]
 NEVER_IN_A_REQUEST = {
     errors.ConfigError,
-    errors.RecordError,
-    errors.SegmentCorrupt,
     errors.ToolError,
     errors.TrainingError,
 }
