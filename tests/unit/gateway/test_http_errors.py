@@ -8,6 +8,7 @@ from router.errors import BackendRejected, ModelNotFound, ThinkTwiceError, Verif
 
 TREE = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, ThinkTwiceError)]
 NEVER_IN_A_REQUEST = {
+    errors.CalibrationError,
     errors.ConfigError,
     errors.ToolError,
     errors.TrainingError,
