@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -140,3 +141,40 @@ async def test_a_tier_that_cannot_be_had_has_no_weaker_successor(monkeypatch: py
         assert weaker.tier is Tier.LANDLOCK and weaker.available()
     async with open_sandbox((), warm=0, jobs=1, queue=1) as off:
         assert off.fault == OFF and not off.broken and not off.available()
+
+
+PARENT = """
+import asyncio, sys
+from router.enums import Tier
+from router.sandbox.launch import launcher
+from router.sandbox.sandbox import Sandbox
+async def main():
+    sandbox = Sandbox(launcher(Tier(sys.argv[1])), warm=1)
+    await sandbox.fill()
+    print(*(box.pid for box in sandbox._ready), flush=True)
+    await sandbox.run("import time\\ntime.sleep(99)", 60)
+asyncio.run(main())
+"""
+
+
+async def test_no_sandbox_outlives_a_killed_parent(sandbox: Sandbox) -> None:
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PARENT, str(sandbox.tier), stdout=asyncio.subprocess.PIPE, cwd=Path.cwd()
+    )
+    assert parent.stdout is not None
+    pid = int(await parent.stdout.readline())
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    assert len(children) == (1 if sandbox.tier is Tier.BWRAP else 0)
+    parent.kill()
+    await parent.wait()
+    async with asyncio.timeout(10):
+        while any(running(int(each)) for each in (pid, *children)):
+            await asyncio.sleep(0.05)
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and is no zombie that only waits for the system's init."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
