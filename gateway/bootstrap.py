@@ -31,6 +31,7 @@ from gateway.http.passthrough import Passthrough
 from gateway.http.policy_routes import PolicyRoutes
 from gateway.http.runtime import Runtime
 from gateway.judge import Judge, JudgingVerifier
+from gateway.learning import Learning
 from gateway.policies import PolicyDirectory
 from gateway.resilience.breaker import Breaker, BreakerState
 from gateway.service import AnswerService
@@ -74,6 +75,7 @@ def check_settings(settings: Settings) -> None:
     limits = tenant_limits(settings)
     if limits and settings.redis.url is None and settings.server.workers > 1:
         raise ConfigError("limits of tenants are shared between workers through Redis: set [redis] url, or one worker")
+    _check_value(settings)
     if not settings.prices and any(each.nanos_per_day is not None for each in limits.values()):
         raise ConfigError("usd_per_day needs a price table: add [prices.MODEL], or use tokens_per_day")
     try:
@@ -89,6 +91,13 @@ def _check_commands(settings: Settings) -> None:
         for check in profile.checks:
             if check.get("type") == "command" and check.get("name") not in settings.sandbox.commands:
                 raise ConfigError(f"profile {name}: no command {check.get('name')!r}: add [sandbox.commands.NAME]")
+
+
+def _check_value(settings: Settings) -> None:
+    if settings.router.usd_per_solve is not None and not settings.prices:
+        raise ConfigError("usd_per_solve needs a price table: add [prices.MODEL], or use tokens_per_solve")
+    if settings.router.usd_per_solve is not None and settings.router.tokens_per_solve is not None:
+        raise ConfigError("usd_per_solve and tokens_per_solve say the same: set one of them")
 
 
 def _check_tools(settings: Settings) -> None:
@@ -161,7 +170,9 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         gate = FairGate(settings.server.max_inflight, settings.server.max_queued, metrics.set_queued)
         admission = Admission(limiter, gate)
         labelling = Labelling(deps, admission, settings)
-        watcher = Watcher(deps, keys, limiter, cache_name="redis" if settings.redis.url else "memory")
+        learning = Learning(settings.state.dir, settings.router, settings.prices)
+        cache_name = "redis" if settings.redis.url else "memory"
+        watcher = Watcher(deps, keys, limiter, cache_name=cache_name, learning=learning)
         with suppress(TimeoutError):
             await asyncio.wait_for(watcher.look(), _FIRST_LOOK_S)
         service = AnswerService(deps)

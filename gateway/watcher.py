@@ -6,8 +6,11 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from gateway.dependencies import UNPROBED, Dependencies
+from gateway.learning import Learning
+from gateway.policies import CHAMPION
 from gateway.tenants.key_file import KeyDirectory
 from gateway.tenants.limiter import Limiter
 from router.errors import BackendError, BackendUnavailable, ConfigError, RegistryError
@@ -28,8 +31,11 @@ class Health:
 class Watcher:
     """Looks at everything once an interval and keeps `health`, the engine's facts and the champion current."""
 
-    def __init__(self, dependencies: Dependencies, keys: KeyDirectory, limiter: Limiter, *, cache_name: str) -> None:
+    def __init__(
+        self, dependencies: Dependencies, keys: KeyDirectory, limiter: Limiter, *, cache_name: str, learning: Learning
+    ) -> None:
         self._deps, self._keys, self._limiter, self._cache_name = dependencies, keys, limiter, cache_name
+        self._learning = learning
         self._policy_fault: str | None = None
         self._keys_fault: str | None = None
         self.health = Health()
@@ -117,5 +123,6 @@ class Watcher:
             _log.error("the champion cannot be followed, the last one keeps serving: %s", why)
         self._policy_fault = why if fault is not None else None
         with suppress(BackendUnavailable):  # no engine has answered yet, so there is no model to name
+            self._deps.router = self._learning.follow(self._deps.router, partial(policies.resolve, CHAMPION))
             self._deps.metrics.set_policy(policies.champion, policies.base_model)
         return fault

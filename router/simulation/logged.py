@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from router.calibration.features import prompt_features
-from router.calibration.observe import Observation, SampleSeen
+from router.calibration.observe import Observation
 from router.domain import MAX_SAMPLES, Candidate, CheckResult, CheckSpec, Prompt, Sample, VerificationSpec
 from router.enums import CheckClass, Purpose, TaskKind
 from router.records import GroupRecord, SampleRecord
+from router.simulation.observe import observation
 from router.simulation.problem import Problem
 from router.verify.composite import compose
 
@@ -28,9 +28,7 @@ def observations_of(groups: Iterable[GroupRecord], policy: str) -> list[Observat
     for group in groups:
         if group.policy != policy or group.purpose is Purpose.EVAL or (problem := _problem(group)) is None:
             continue
-        seen = tuple(SampleSeen.of(each, won) for each, won in zip(problem.samples, problem.solved, strict=True))
-        features = prompt_features(problem.prompt, problem.kind, group.profile)
-        found.append(Observation(features, seen, problem.prompt_tokens, group.group_propensity))
+        found.append(observation(problem, group.group_propensity))
     return found
 
 

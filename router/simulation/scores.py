@@ -6,16 +6,11 @@ import random
 from collections.abc import Sequence
 from math import sqrt
 
-from router.calibration.features import PromptFeatures, prompt_features
 from router.difficulty import difficulty
+from router.simulation.observe import features_of
 from router.simulation.problem import Problem
 
 NEIGHBOURS = 8
-
-
-def features_of(problem: Problem) -> PromptFeatures:
-    """A problem's features, the same with and without its oracle in view."""
-    return prompt_features(problem.prompt, problem.kind, problem.spec.profile)
 
 
 def by_chance(problems: Sequence[Problem], seed: int) -> list[float]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from router.calibration.fit import FOLDS, Fitted, fit
 from router.calibration.measure import Bin, reliability
 from router.calibration.model import Calibration
-from router.calibration.observe import Observation, SampleSeen
 from router.domain import MAX_SAMPLES
 from router.enums import Effort, Route
 from router.errors import CalibrationError
@@ -18,6 +17,7 @@ from router.plan import Plan
 from router.route import Learned, Router, RouterSettings
 from router.simulation import baselines, scores
 from router.simulation.curve import Curve, areas
+from router.simulation.observe import observation
 from router.simulation.problem import Problem
 from router.simulation.replay import Run, served
 from router.simulation.summary import Bootstrap, Columns, Comparison, PolicySummary, Price, compare, summarise
@@ -83,15 +83,9 @@ def study(problems: Sequence[Problem], options: Options, advance: Callable[[], N
     return Study(len(problems), sum(len(each.samples) for each in problems), views, fitted, bins, why)
 
 
-def fit_problems(problems: Sequence[Problem], seed: int = 0, policy: str = _POLICY, now: float = 0.0) -> Fitted:
+def fit_problems(problems: Sequence[Problem], seed: int = 0) -> Fitted:
     """A calibration of a bank. Raises `CalibrationError`."""
-    return fit(list(map(observation, problems)), policy=policy, source="bank", now=now, seed=seed)
-
-
-def observation(problem: Problem) -> Observation:
-    """What a calibration learns from a problem."""
-    seen = tuple(SampleSeen.of(each, won) for each, won in zip(problem.samples, problem.solved, strict=True))
-    return Observation(scores.features_of(problem), seen, problem.prompt_tokens)
+    return fit(list(map(observation, problems)), policy=_POLICY, source="bank", now=0.0, seed=seed)
 
 
 class _Bench:

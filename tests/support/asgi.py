@@ -24,6 +24,7 @@ from gateway.http.passthrough import Passthrough
 from gateway.http.policy_routes import PolicyRoutes
 from gateway.http.request_scope import RequestScope
 from gateway.http.runtime import Runtime
+from gateway.learning import Learning
 from gateway.tenants.gate import FairGate
 from gateway.tenants.key_file import KeyDirectory, KeyFile
 from gateway.tenants.limiter import Limiter
@@ -104,6 +105,7 @@ def application(
     admission = Admission(limiter, gate)
     labelling = Labelling(deps, admission, settings)
     engine = engine or VllmBackend("http://127.0.0.1:9")
+    learning = Learning(Path("/nonexistent"), settings.router, settings.prices)
     return create_app(
         Runtime(
             deps=deps,
@@ -112,7 +114,7 @@ def application(
             labelling=labelling,
             groups=GroupRoutes(labelling, settings),
             policies=PolicyRoutes(serving.registry, deps.policies),
-            watcher=Watcher(deps, directory, limiter, cache_name="memory"),
+            watcher=Watcher(deps, directory, limiter, cache_name="memory", learning=learning),
             keys=directory,
             started_at=1_700_000_000.0,
         )

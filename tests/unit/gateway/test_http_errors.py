@@ -11,6 +11,7 @@ NEVER_IN_A_REQUEST = {
     errors.CalibrationError,
     errors.ConfigError,
     errors.ToolError,
+    errors.CalibrationError,
     errors.TrainingError,
 }
 

@@ -1,0 +1,86 @@
+"""`thinktwice calibrate`: learn how hard prompts are from what samples came to."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import TYPE_CHECKING, TypeAlias
+
+from gateway.commands.replay_options import add_source, bank_problems, logged_groups, policy_of
+from router.errors import ConfigError
+
+if TYPE_CHECKING:
+    from router.calibration.model import Calibration
+    from router.calibration.observe import Observation
+    from router.settings import Settings
+
+    Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def register(subparsers: Subparsers) -> None:
+    """Add the command `calibrate`."""
+    summary = "fit the router's difficulty on logged groups or a recorded bank"
+    parser = subparsers.add_parser(
+        "calibrate",
+        help=summary,
+        description="Fit the chance that one sample solves a prompt, and write it where running gateways take it up "
+        "(docs/calibration.md).",
+        epilog="exit codes: 0 written, 1 too few data, or nothing to tell apart (what was there stays), 2 usage or bad "
+        "data",
+    )
+    add_source(parser)
+    parser.add_argument("--dry-run", action="store_true", help="fit and report, write nothing")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit, write and report. Raises `CalibrationError` when there is too little to fit, and `ConfigError`."""
+    from router.calibration.file import save_calibration  # noqa: PLC0415  # quick `--help`
+    from router.calibration.fit import fit  # noqa: PLC0415
+    from router.settings import load_settings  # noqa: PLC0415
+
+    settings = load_settings(args.config)
+    observations, policy, source = _observations(args, settings)
+    found = fit(observations, policy=policy, source=source, now=time.time(), seed=args.seed).calibration
+    path = None
+    if not args.dry_run:
+        try:
+            path = save_calibration(settings.state.dir, found)
+        except OSError as error:
+            raise ConfigError(f"cannot write into {settings.state.dir}: {error}: set [state] dir") from error
+    _print(found, None if path is None else str(path), as_json=args.json)
+    return 0
+
+
+def _observations(args: argparse.Namespace, settings: Settings) -> tuple[list[Observation], str, str]:
+    """What to learn from, whose it is, and where it comes from."""
+    if args.bank is not None:
+        from router.simulation.observe import observation  # noqa: PLC0415  # quick `--help`
+
+        policy = policy_of(args, settings)
+        return [observation(each) for each in bank_problems(args.bank, settings)], policy, args.bank.name
+    from router.simulation.logged import observations_of  # noqa: PLC0415  # quick `--help`
+
+    groups = logged_groups(args, settings)
+    policy = policy_of(args, settings, groups)
+    return observations_of(groups, policy), policy, "group log"
+
+
+def _print(found: Calibration, path: str | None, *, as_json: bool) -> None:
+    quality = found.quality
+    low, mean, high = quality.ece_floor
+    if as_json:
+        facts = {
+            name: getattr(found, name) for name in ("policy", "source", "prompts", "samples", "strength", "spread")
+        }
+        measured = {name: getattr(quality, name) for name in quality.__struct_fields__}
+        print(json.dumps({**facts, **measured, "path": path}))
+        return
+    print(f"{found.policy}: {found.prompts} prompts, {found.samples} samples, from {found.source}")
+    print(
+        f"on held-out prompts: calibration error {quality.ece:.3f} (a perfect estimate on as many: {mean:.3f} "
+        f"[{low:.3f}, {high:.3f}]), Brier {quality.brier:.3f} (the mean alone: {quality.base_brier:.3f}), "
+        f"AUC {quality.auc:.2f}"
+    )
+    print(f"wrote {path}: running gateways take it up" if path else "nothing was written")

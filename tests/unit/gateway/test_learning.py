@@ -1,0 +1,98 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from gateway.learning import Learning
+from gateway.policies import ResolvedPolicy
+from router.calibration.file import FILE_NAME, save_calibration
+from router.domain import RouteDecision
+from router.enums import Effort, Route, Stopped
+from router.plan import Plan
+from router.route import Learned, Router, RouterSettings
+from router.settings import PriceSection, RouterSection
+from tests.support.builders import check_spec, prompt, spec
+from tests.support.calibrations import calibration
+from tests.support.serving import EASY, call, serving
+
+SETTINGS = RouterSettings(threshold=0.5, quorum=0.9, max_samples=5, audit_share=0.0)
+BASE = ResolvedPolicy("base", "base", 0)
+
+
+def learning(state_dir: Path, **section: float) -> Learning:
+    return Learning(state_dir, RouterSection.model_validate(section), {"base": PriceSection(input=1.0, output=4.0)})
+
+
+def decided(router: Router, *, policy: str = "base", checked: bool = True) -> tuple[RouteDecision, Plan]:
+    checks = (check_spec(),) if checked else ()
+    return router.decide(prompt("What is 2 + 2?"), spec(*checks), Effort.MEDIUM, None, policy)
+
+
+def test_a_written_calibration_is_taken_up_and_a_removed_one_given_up(tmp_path: Path) -> None:
+    following, plain = learning(tmp_path), Router(SETTINGS)
+    assert decided(following.follow(plain, lambda: BASE))[0].difficulty != 0.5
+    save_calibration(tmp_path, calibration())
+    learned = following.follow(plain, lambda: BASE)
+    assert decided(learned)[0].difficulty == pytest.approx(0.5)
+    assert following.follow(learned, lambda: BASE) is learned
+    (tmp_path / FILE_NAME).unlink()
+    assert decided(following.follow(learned, lambda: BASE)) == decided(plain)
+
+
+@pytest.mark.parametrize("bad", ["another policy", "damage"])
+def test_a_refused_file_leaves_the_router_as_it_was_and_is_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, bad: str
+) -> None:
+    following = learning(tmp_path)
+    save_calibration(tmp_path, calibration())
+    router = following.follow(Router(SETTINGS), lambda: BASE)
+    if bad == "damage":
+        (tmp_path / FILE_NAME).write_text("{")
+    else:
+        save_calibration(tmp_path, calibration(policy="policy-1-12345678"))
+    with caplog.at_level(logging.WARNING):
+        assert following.follow(router, lambda: BASE) is router
+        assert following.follow(router, lambda: BASE) is router
+    assert [record.message.startswith("the calibration is refused") for record in caplog.records] == [True]
+
+
+def test_another_policy_is_routed_by_the_heuristic(tmp_path: Path) -> None:
+    router = Router(SETTINGS, Learned(calibration()))
+    assert decided(router, policy="policy-1-12345678") == decided(Router(SETTINGS))
+    assert router.evidence("policy-1-12345678") is None and router.evidence("base") is not None
+
+
+def test_dollars_become_samples_at_the_price_of_the_policy(tmp_path: Path) -> None:
+    save_calibration(tmp_path, calibration())
+    router = learning(tmp_path, usd_per_solve=0.0001).follow(Router(SETTINGS), lambda: BASE)
+    plan = decided(router)[1]
+    sample_usd = (10 * 4.0 + 5 * 1.0) / 1e6
+    assert plan.worth == pytest.approx(0.0001 / sample_usd, rel=1e-4)
+    tokens = decided(learning(tmp_path, tokens_per_solve=30.0).follow(Router(SETTINGS), lambda: BASE))[1]
+    assert tokens.worth == pytest.approx(3.0, rel=1e-4)
+
+
+def test_a_price_decides_the_route_of_a_vote() -> None:
+    poor, rich = (Router(SETTINGS, Learned(calibration(), value)) for value in (5.0, 5000.0))
+    assert (decided(poor, checked=False)[0].route, decided(poor, checked=False)[0].reason) == (
+        Route.SINGLE,
+        "not_worth",
+    )
+    assert (decided(rich, checked=False)[0].route, decided(rich, checked=False)[0].reason) == (Route.VOTE, "worth")
+
+
+@pytest.mark.parametrize("effort", [Effort.MEDIUM, Effort.HIGH])
+async def test_a_prompt_that_is_not_worth_more_ends_as_hopeless(tmp_path: Path, effort: Effort) -> None:
+    """At 1/2, then 1/4, one more sample of 10 tokens pays 12.5 of the 50 that a solve is worth, then 8.3."""
+    gateway = serving(tmp_path, "wrong", router=Router(SETTINGS, Learned(calibration(), 50.0)))
+    answer = await gateway.service.answer(await gateway.service.prepare(call(EASY, check_spec("right"), effort=effort)))
+    assert (answer.verification.samples, answer.verification.stopped) == (2, Stopped.HOPELESS)
+    [record] = gateway.log.records
+    assert record.stopped is Stopped.HOPELESS and record.difficulty == pytest.approx(0.5)
+
+
+async def test_a_single_sample_that_failed_may_be_all_that_is_worth_drawing(tmp_path: Path) -> None:
+    gateway = serving(tmp_path, "wrong", router=Router(SETTINGS, Learned(calibration(), 15.0)))
+    answer = await gateway.service.answer(await gateway.service.prepare(call(EASY, check_spec("right"))))
+    assert (answer.verification.samples, answer.verification.stopped) == (1, Stopped.HOPELESS)
+    assert not answer.verification.escalated
