@@ -138,6 +138,7 @@ def _as_text(report: Report) -> str:
         "groups kept": counts.groups_kept,
         "dropped groups": _listed(counts.dropped_groups),
         "completions kept": counts.rows_kept,
+        "labelled by": _listed(counts.label_sources),
         "dropped completions": _listed(counts.dropped_rows),
         "forgotten": counts.forgotten,
     }

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from router.enums import Purpose, Stopped
 from router.errors import ConfigError
 from router.heldout import is_heldout
 from router.log.groups import OnCorrupt, Tally, read_groups
+from router.log.labels import LABEL_FILE, TrustedLabels, read_labels
 from router.records import GroupRecord
 from training.rows import ModelLimits, Row, training_row
 
@@ -54,6 +57,7 @@ class Counts:
     rows_kept: int = 0
     dropped_groups: Counter[str] = field(default_factory=Counter)
     dropped_rows: Counter[str] = field(default_factory=Counter)  # of groups that were not dropped before
+    label_sources: Counter[str] = field(default_factory=Counter)  # of the rows kept
     forgotten: int = 0
     damage: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)  # one line for each damaged segment
@@ -78,12 +82,14 @@ def read_dataset(
 ) -> Dataset:
     """The groups of all sealed segments that may train, the newest `max_groups` of them.
 
+    The returned sample of a group earns what the label says that holds for it (`TrustedLabels`), where there is one.
     A damaged segment is set aside, unless `on_corrupt` says otherwise. Raises `ConfigError` when the log names several
     base models and none was chosen, `RecordError` when the list of the forgotten is damaged.
     """
     counts, tally = Counts(), Tally()
     base_models: set[str] = set()
-    records = (record for _, record in read_groups(log_dir, on_corrupt=on_corrupt, tally=tally))
+    labels = _labels(log_dir, tally)
+    records = (_relabelled(record, labels) for _, record in read_groups(log_dir, on_corrupt=on_corrupt, tally=tally))
     kept = sorted(_kept(records, accepts, counts, base_models), key=lambda each: (each.created_at, each.group_id))
     if len(base_models) > 1:
         raise ConfigError(
@@ -95,8 +101,26 @@ def read_dataset(
     truncated = sum(row.truncated for group in kept for row in group.rows)
     counts.dropped_rows.update({"truncated": truncated} if truncated else {})
     counts.groups_kept, counts.rows_kept = len(kept), sum(len(group.rows) for group in kept) - truncated
+    counts.label_sources.update(row.label_source for group in kept for row in group.rows if not row.truncated)
     counts.forgotten, counts.damage, counts.problems = tally.forgotten, tally.damage, tally.problems
     return Dataset(tuple(kept), next(iter(base_models), None), counts)
+
+
+def _labels(log_dir: Path, tally: Tally) -> TrustedLabels:
+    read = [label for _, label in read_labels(log_dir)]
+    if damaged := sum(label is None for label in read):
+        tally.damage["label"] += damaged
+        tally.problems.append(f"{log_dir / LABEL_FILE}: {damaged} line(s) damaged: see `thinktwice log verify`")
+    return TrustedLabels(label for label in read if label is not None)
+
+
+def _relabelled(record: GroupRecord, labels: TrustedLabels) -> GroupRecord:
+    """The group with the reward of its returned sample as learnt since; a label says nothing of the other samples."""
+    label = labels.of(record)
+    if label is None:
+        return record
+    earned = {"reward": label.value, "label_source": label.source.value}
+    return replace(record, samples=tuple(replace(each, **earned) if each.selected else each for each in record.samples))
 
 
 def _kept(records: Iterator[GroupRecord], accepts: Accepts, counts: Counts, base_models: set[str]) -> Iterator[Group]:

@@ -61,6 +61,7 @@ def manifest(report: Report, groups: Sequence[Group], config: TrainingSection) -
             "from": groups[0].created_at,
             "to": groups[-1].created_at,
             "mean_reward": fmean(row.reward for group in groups for row in group.rows),
+            "label_sources": dict(report.counts.label_sources),
             "dropped_groups": dict(report.counts.dropped_groups),
             "dropped_rows": dict(report.counts.dropped_rows),
         },

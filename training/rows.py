@@ -21,6 +21,7 @@ class Row:
     mask: tuple[bool, ...]  # which completion tokens are the model's own actions
     reward: float
     truncated: bool  # its end is not the model's choice: counts for its group's baseline, never for the loss
+    label_source: str = "verifier"  # who said what it earned
 
     @property
     def tokens(self) -> int:
@@ -67,7 +68,7 @@ def training_row(record: GroupRecord, sample: SampleRecord, limits: ModelLimits)
     if fault is not None or known is None or sample.reward is None:
         return fault or "no_reward"
     truncated = sample.truncated or sample.finish_reason == "length"
-    return Row(sample.index, prompt, ids, known, mask, sample.reward, truncated)
+    return Row(sample.index, prompt, ids, known, mask, sample.reward, truncated, sample.label_source)
 
 
 def _finite(logprobs: Sequence[float | None]) -> tuple[float, ...] | None:

@@ -1,0 +1,90 @@
+"""What was learnt of a group later is what its returned sample earns, and nothing else changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router.log.labels import LABEL_FILE, Label, LabelSource, Resolution, append_label
+from router.records import GroupRecord
+from tests.support.training_log import FINGERPRINT, trained_group, trained_sample, write_log
+from training.dataset import Accepts, Dataset, read_dataset
+from training.rows import ModelLimits
+
+ACCEPTS = Accepts(None, None, FINGERPRINT, ModelLimits(vocab_size=100, max_length=16))
+SOLVED, NOT_SOLVED = Resolution.SOLVED, Resolution.NOT_SOLVED
+
+
+def answered(rewards: tuple[float | None, ...], selected: int = 0, **fields: Any) -> GroupRecord:
+    """A group that returned one of its samples."""
+    samples = tuple(trained_sample(index, reward, selected=index == selected) for index, reward in enumerate(rewards))
+    return trained_group("g", rewards, samples=samples, **fields)
+
+
+def say(log_dir: Path, **fields: Any) -> None:
+    known: dict[str, Any] = {"at": 1.0, "source": LabelSource.FEEDBACK, "tenant": "local", "author": "k"}
+    append_label(log_dir, Label(group_id="g", **(known | fields)))
+
+
+def rewards(dataset: Dataset) -> list[float]:
+    return [row.reward for group in dataset.groups for row in group.rows]
+
+
+@pytest.mark.parametrize(
+    ("said", "earned", "source"),
+    [
+        ([{"outcome": NOT_SOLVED}], 0.0, "feedback"),
+        ([{"outcome": NOT_SOLVED}, {"score": 0.25}], 0.25, "feedback"),
+        ([{"outcome": NOT_SOLVED}, {"rating": 5}], 0.0, "feedback"),
+        ([{"rating": 1, "minutes_saved": -3}], 1.0, "verifier"),
+        ([{"outcome": NOT_SOLVED, "tenant": "stranger"}], 1.0, "verifier"),
+        ([{"outcome": NOT_SOLVED, "tenant": "ops", "admin": True}], 0.0, "feedback"),
+        ([{"outcome": NOT_SOLVED, "source": LabelSource.AUDIT}, {"outcome": SOLVED}], 0.0, "audit"),
+        ([{"outcome": SOLVED, "source": LabelSource.REVIEW}, {"outcome": NOT_SOLVED}], 1.0, "review"),
+    ],
+)
+def test_the_newest_trusted_label_holds(tmp_path: Path, said: list[dict[str, Any]], earned: float, source: str) -> None:
+    write_log(tmp_path, [answered((1.0, 0.5))])
+    for fields in said:
+        say(tmp_path, **fields)
+    dataset = read_dataset(tmp_path, ACCEPTS)
+    assert rewards(dataset) == [earned, 0.5]
+    expected = {"verifier": 2} if source == "verifier" else {source: 1, "verifier": 1}
+    assert dataset.counts.label_sources == expected and dataset.counts.as_dict()["label_sources"] == expected
+
+
+def test_only_the_returned_sample_is_spoken_of(tmp_path: Path) -> None:
+    write_log(tmp_path, [answered((1.0, 1.0, 0.0), selected=1)])
+    say(tmp_path, outcome=NOT_SOLVED)
+    assert rewards(read_dataset(tmp_path, ACCEPTS)) == [1.0, 0.0, 0.0]
+
+
+def test_an_answer_that_no_check_decided_can_train_once_it_is_labelled(tmp_path: Path) -> None:
+    write_log(tmp_path, [answered((None, 0.0))])
+    assert read_dataset(tmp_path, ACCEPTS).counts.dropped_rows == {"no_reward": 1}
+    say(tmp_path, outcome=SOLVED)
+    assert rewards(read_dataset(tmp_path, ACCEPTS)) == [1.0, 0.0]
+
+
+def test_a_group_that_returned_nothing_is_not_relabelled(tmp_path: Path) -> None:
+    write_log(tmp_path, [answered((1.0, 0.0), selected=9)])
+    say(tmp_path, outcome=NOT_SOLVED)
+    assert rewards(read_dataset(tmp_path, ACCEPTS)) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("fields", [{"train_consent": False}, {"heldout": True}])
+def test_a_label_opens_nothing_to_training(tmp_path: Path, fields: dict[str, Any]) -> None:
+    write_log(tmp_path, [answered((1.0, 0.0), **fields)])
+    say(tmp_path, outcome=SOLVED, source=LabelSource.REVIEW, admin=True)
+    assert read_dataset(tmp_path, ACCEPTS).groups == ()
+
+
+def test_a_damaged_label_is_counted_and_the_others_hold(tmp_path: Path) -> None:
+    write_log(tmp_path, [answered((1.0, 0.5))])
+    (tmp_path / LABEL_FILE).write_bytes(b"?\n")
+    say(tmp_path, outcome=NOT_SOLVED)
+    dataset = read_dataset(tmp_path, ACCEPTS)
+    assert rewards(dataset) == [0.0, 0.5] and dataset.counts.damage == {"label": 1}
+    assert LABEL_FILE in dataset.counts.problems[0]
