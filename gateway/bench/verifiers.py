@@ -22,10 +22,11 @@ from gateway.bench.session import publish
 from gateway.bench.truth import GAMING, Fact, Part, load_truth
 from router.enums import Outcome
 from router.errors import ConfigError
+from router.settings import SandboxSection, VerifySection
 from router.stats import Rate, upper_bound, wilson
 from router.verify.measured import MeasuredRate
-from router.verify.pool import WorkerPool
 from router.verify.registry import CHECK_TYPES
+from router.verify.verifier import open_verifier
 
 REFUSED = "refused"
 _BATCH = 256  # facts judged at a time: below the pool's queue
@@ -78,16 +79,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def judged(facts: Iterable[Fact], workers: int = os.cpu_count() or 1) -> list[Found]:
-    """What the worker pool says of each fact."""
+    """What the checks say of each fact, in workers and sandboxes as in serving."""
     ordered = list(facts)
     console = Console(stderr=True)
     found: list[Found] = []
-    async with WorkerPool(workers=workers, queue=2 * _BATCH) as pool:
+    section = VerifySection(workers=workers, queue=2 * _BATCH)
+    async with open_verifier(section, SandboxSection(queue=2 * _BATCH)) as verifier:
 
         async def judge(fact: Fact) -> Found:
             if fact.spec is None:
                 return Found(fact, REFUSED)
-            (result,) = await pool.verify([fact.spec], fact.text)
+            (result,) = await verifier.verify([fact.spec], fact.text)
             return Found(fact, result.outcome)
 
         batches = range(0, len(ordered), _BATCH)
