@@ -36,6 +36,7 @@ from gateway.policies import PolicyDirectory
 from gateway.resilience.breaker import Breaker, BreakerState
 from gateway.service import AnswerService
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.outcomes import Outcomes
 from gateway.telemetry.scorecard import Scorecard
 from gateway.tenants.gate import FairGate
 from gateway.tenants.key_file import KeyDirectory, KeyFile
@@ -49,6 +50,7 @@ from router.enums import ToolName
 from router.errors import ConfigError, InvalidRequest
 from router.guardrails import Guardrails, PolicyVerifier
 from router.heldout import load_salt
+from router.log.index import GroupIndex
 from router.log.labels import append_label
 from router.ports import Tool
 from router.python_tool import PythonTool
@@ -186,6 +188,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             labelling=labelling,
             groups=GroupRoutes(labelling, settings),
             policies=PolicyRoutes(registry, policies),
+            outcomes=Outcomes(GroupIndex(settings.log.dir)),
             watcher=watcher,
             keys=keys,
             started_at=time.time(),

@@ -127,7 +127,9 @@ async def _models(request: Request) -> Response:
 
 
 async def _scorecard(request: Request) -> Response:
-    return _json(_runtime(request).deps.scorecard.report())
+    runtime, caller = _runtime(request), request.state.caller
+    outcomes = await runtime.outcomes.report(None if caller.role is Role.ADMIN else caller.tenant)
+    return _json(runtime.deps.scorecard.report() | outcomes)
 
 
 async def _metrics(request: Request) -> Response:

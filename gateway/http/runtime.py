@@ -11,6 +11,7 @@ from gateway.http.feedback import Labelling
 from gateway.http.groups import GroupRoutes
 from gateway.http.passthrough import Passthrough
 from gateway.http.policy_routes import PolicyRoutes
+from gateway.telemetry.outcomes import Outcomes
 from gateway.tenants.key_file import KeyDirectory
 from gateway.watcher import Watcher
 
@@ -25,6 +26,7 @@ class Runtime:
     labelling: Labelling
     groups: GroupRoutes
     policies: PolicyRoutes
+    outcomes: Outcomes
     watcher: Watcher
     keys: KeyDirectory
     started_at: float

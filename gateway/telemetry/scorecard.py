@@ -2,7 +2,8 @@
 
 Counted in this process since its start, in bounded memory. Every rate carries its count and a 95 % interval: Wilson's
 for proportions, the delta method's for ratios (`router.running`), Byar's for throughput, order statistics for
-quantiles. What is not known is null with n = 0, never zero. Requests sent for evaluation are not passed in.
+quantiles. What is not known is null with n = 0, never zero. Requests sent for evaluation are not passed in. What comes
+from feedback is `gateway.telemetry.outcomes`'.
 """
 
 from __future__ import annotations
@@ -99,9 +100,6 @@ class Scorecard:
             },
             "throughput_per_minute": asdict(poisson_rate(answered, seconds / 60)),
             "verifiers": self._verifiers(),
-            "minutes_saved": _UNKNOWN,
-            "time_to_resolution_seconds": _UNKNOWN,
-            "satisfaction": _UNKNOWN,
         }
 
     def _record_checked(self, served: Served) -> None:

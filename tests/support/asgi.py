@@ -25,11 +25,13 @@ from gateway.http.policy_routes import PolicyRoutes
 from gateway.http.request_scope import RequestScope
 from gateway.http.runtime import Runtime
 from gateway.learning import Learning
+from gateway.telemetry.outcomes import Outcomes
 from gateway.tenants.gate import FairGate
 from gateway.tenants.key_file import KeyDirectory, KeyFile
 from gateway.tenants.limiter import Limiter
 from gateway.tenants.quota import QuotaStore
 from gateway.watcher import Watcher
+from router.log.index import GroupIndex
 from router.settings import Settings
 from tests.support.serving import Serving
 
@@ -97,7 +99,7 @@ def application(
 
     `server` are settings of `[server]`, `tables` further tables of the configuration.
     """
-    fixed = {"state": {"dir": "."}, "log": {"dir": "."}}
+    fixed = {"state": {"dir": "."}, "log": {"dir": "/nonexistent"}}
     settings = Settings.model_validate({"server": server, **fixed, **(tables or {})})
     deps, directory = serving.deps, KeyDirectory(KeyFile(keys or Path("/nonexistent")))
     limiter = Limiter(tenant_limits(settings), quota or MemoryQuota(), MemoryQuota(), workers=1, lease_s=60.0)
@@ -114,6 +116,7 @@ def application(
             labelling=labelling,
             groups=GroupRoutes(labelling, settings),
             policies=PolicyRoutes(serving.registry, deps.policies),
+            outcomes=Outcomes(GroupIndex(settings.log.dir)),
             watcher=Watcher(deps, directory, limiter, cache_name="memory", learning=learning),
             keys=directory,
             started_at=1_700_000_000.0,

@@ -162,12 +162,6 @@ def test_memory_does_not_grow_with_traffic(
     assert len(json.dumps(scorecard.report())) < 8000
 
 
-def test_feedback_keys_wait_for_feedback(scorecard: Scorecard) -> None:
-    report = scorecard.report()
-    for key in ("minutes_saved", "time_to_resolution_seconds", "satisfaction"):
-        assert report[key] == UNKNOWN
-
-
 class TestSavings:
     def test_without_audits_nothing_is_claimed_and_the_reason_is_given(self) -> None:
         report = Savings(priced).report()
