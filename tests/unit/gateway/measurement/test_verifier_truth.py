@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import jsonschema
+import msgspec
 import pytest
 import pytest_asyncio
 from referencing import Registry
@@ -16,22 +17,34 @@ from gateway.telemetry.metrics import Metrics
 from router.enums import CheckClass
 from router.errors import ConfigError
 from router.verify.measured import MeasuredRate, measured_rates
+from router.verify.pure import PURE_TYPES
 from router.verify.registry import CHECK_TYPES
 
 TRUTH = Path(__file__).parents[3] / "golden" / "verifiers" / "truth"
-MATH_STRIDE = 16  # algebra takes 10 ms a fact; `bench verifiers` runs all of them
+# `bench verifiers` runs all facts. Here it is every so manieth: a worker is replaced after 100 jobs, and starts in 2 s.
+STRIDES = {  # odd: right and wrong answers alternate in some tables
+    "math": 21, "json_schema": 11, "numeric": 11, "arithmetic_steps": 9, "choice": 7, "exact": 5, "regex": 5,
+    "constraints": 5, "sql": 9,
+}  # fmt: skip
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def sampled(facts: list[Fact]) -> list[Fact]:
-    maths = [fact for fact in facts if fact.table == "math"]
-    return [fact for fact in facts if fact.table != "math"] + maths[::MATH_STRIDE]
+    by_table: dict[str, list[Fact]] = {}
+    for fact in facts:
+        by_table.setdefault(fact.table, []).append(fact)
+    return [fact for table, rows in by_table.items() for fact in rows[:: STRIDES.get(table, 1)]]
+
+
+@pytest.fixture(scope="module")
+def facts() -> list[Fact]:
+    return load_truth(TRUTH)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def found() -> list[Found]:
-    return await judged(sampled(load_truth(TRUTH)), workers=2)
+async def found(facts: list[Fact]) -> list[Found]:
+    return await judged(sampled(facts), workers=2)
 
 
 async def test_no_gaming_text_is_accepted(found: list[Found]) -> None:
@@ -39,37 +52,42 @@ async def test_no_gaming_text_is_accepted(found: list[Found]) -> None:
     assert accepted_gaming(found) == []
 
 
+async def test_right_and_wrong_answers_are_among_them(found: list[Found]) -> None:
+    for table in {each.fact.table for each in found} - {GAMING}:
+        assert {"pass", "fail"} <= {each.fact.expect for each in found if each.fact.table == table}
+
+
 async def test_false_accepts_and_false_rejects_are_within_their_bars(found: list[Found]) -> None:
     for errors in errors_of(found):
         assert errors.false_accepts.successes == 0, errors
         assert (errors.false_rejects.value or 0.0) <= 0.05, errors
-        assert errors.false_accepts.n and errors.false_rejects.n
 
 
-async def test_schemas_are_judged_exactly_as_by_the_python_implementation(found: list[Found]) -> None:
-    compared = 0
-    for each in found:
-        if each.fact.table != "json_schema" or each.fact.spec is None:
+async def test_schemas_are_judged_exactly_as_by_the_python_implementation(facts: list[Fact]) -> None:
+    check, compared = PURE_TYPES["json_schema"], 0
+    for fact in facts:
+        if fact.table != "json_schema" or fact.spec is None:
             continue
-        schema = each.fact.spec.params["schema"]
+        schema = fact.spec.params["schema"]
         old = isinstance(schema, dict) and "draft-07" in schema.get("$schema", "")
         kind = jsonschema.Draft7Validator if old else jsonschema.Draft202012Validator
-        valid = kind(schema, registry=Registry()).is_valid(json.loads(each.fact.text))
-        assert each.outcome == ("pass" if valid else "fail") == each.fact.expect, each.fact
+        valid = kind(schema, registry=Registry()).is_valid(json.loads(fact.text))
+        found = check.run(msgspec.convert(fact.spec.params, check.params), fact.text)
+        assert found.outcome == ("pass" if valid else "fail") == fact.expect, fact
         compared += 1
     assert compared > 1800
 
 
-async def test_there_are_negatives_enough_for_the_bar_on_math() -> None:
-    negatives = [f for f in load_truth(TRUTH) if f.table == "math" and f.expect == "fail" and f.spec is not None]
+async def test_there_are_negatives_enough_for_the_bar_on_math(facts: list[Fact]) -> None:
+    negatives = [f for f in facts if f.table == "math" and f.expect == "fail" and f.spec is not None]
     for part in Part:
         assert sum(fact.part is part for fact in negatives) >= 600
 
 
-async def test_the_recorded_rates_are_of_the_checks_as_they_are() -> None:
+async def test_the_recorded_rates_are_of_the_checks_as_they_are(facts: list[Fact]) -> None:
     rates = measured_rates()
     decisive = {name for name, kind in CHECK_TYPES.items() if kind.klass is CheckClass.DECISIVE}
-    assert decisive & {fact.table for fact in load_truth(TRUTH)} <= rates.keys()
+    assert decisive & {fact.table for fact in facts} <= rates.keys()
     assert {name: rate.version for name, rate in rates.items()} == {name: CHECK_TYPES[name].version for name in rates}
     assert rates["math"].negatives >= 600
     assert rates["math"].false_accepts <= 0.005 * rates["math"].negatives
