@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -145,23 +144,6 @@ def test_a_killed_reader_leaves_nothing_half_done(tmp_path: Path) -> None:
 
     for _ in crash_at_every_step(prepare, lambda: ids(log_dir), least=1):
         assert ids(log_dir) == ["g2", "g1"] and waiting(log_dir) == {"g1": (Why.DISPUTED,)}
-
-
-def test_readers_that_are_killed_while_they_make_it(tmp_path: Path) -> None:
-    names = sorted(f"g{number:04}" for number in range(3000))
-    for start in range(0, len(names), 500):
-        write_log(tmp_path, [group(name) for name in names[start : start + 500]])
-    made = GroupIndex(tmp_path)
-    for delay_s in (0.005, 0.01, 0.02, 0.03, 0.04, 0.06):
-        reader = get_context("fork").Process(target=made.read, args=(lambda _: None, 60.0))
-        reader.start()
-        reader.join(delay_s)
-        reader.kill()
-        reader.join()
-        say(tmp_path, names[0], rating=5)
-    assert ids(tmp_path, Page(5000)) == names[::-1]
-    located, _ = made.read(lambda db: locate(db, names[0]))
-    assert located is not None and len(located.labels) == 6
 
 
 def test_a_first_read_of_a_large_log_comes_in_parts(tmp_path: Path) -> None:
