@@ -11,12 +11,11 @@ import pytest
 
 from gateway.tenants.key_file import KeyFile
 from gateway.tenants.keys import Role
-from router.ids import new_group_id
 from router.log.labels import LABEL_FILE, Label, LabelSource, Resolution, read_labels
 from tests.support.asgi import Exchange, application, post
 from tests.support.serving import serving
 
-GROUP = new_group_id()
+GROUP = "01a202bf-55b2-7798-afa2-5a01a6fa9266"
 PATH = "/v1/feedback"
 
 
