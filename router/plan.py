@@ -118,9 +118,10 @@ def _settled(plan: Plan, tally: Tally) -> Stopped | None:
 
 def _worthless(belief: VoteBelief, worth: float, tally: Tally, remaining: int) -> Stopped | None:
     """Why no further votes are worth their cost: the leader is likely right as it is, or no answer will be."""
-    if paying_batch(belief, tally.seen, remaining, worth):
+    more, confidence = paying_batch(belief, tally.seen, remaining, worth)
+    if more:
         return None
-    return Stopped.QUORUM if next(belief.confidence(tally.seen)) >= 0.5 else Stopped.HOPELESS
+    return Stopped.QUORUM if confidence >= 0.5 else Stopped.HOPELESS
 
 
 def next_wave(plan: Plan, tally: Tally) -> int:
@@ -143,7 +144,7 @@ def _wave(plan: Plan, tally: Tally) -> int:
     if plan.oracle:
         return max(_oracle_wave(plan, tally.spent), least)
     if plan.voting is not None and plan.worth is not None:
-        return max(paying_batch(plan.voting, tally.seen, remaining, plan.worth), least)
+        return max(paying_batch(plan.voting, tally.seen, remaining, plan.worth)[0], least)
     first, second = tally.leaders
     for size in range(least, remaining):
         if vote_settled((first + size, second), remaining - size, plan.quorum):

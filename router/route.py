@@ -99,7 +99,7 @@ class Router:
         if plan.oracle:
             several = wave_ends(plan.belief, plan.payable, WASTE)[0] > 1
         else:
-            several = paying_batch(plan.voting, _DOUBTFUL, plan.maximum - 1, plan.worth) > 0
+            several = paying_batch(plan.voting, _DOUBTFUL, plan.maximum - 1, plan.worth)[0] > 0
         return (Route.VOTE, "worth") if several else (Route.SINGLE, "not_worth")
 
     def _drawn(self, decision: RouteDecision, plan: Plan, audit_draw: float | None) -> tuple[RouteDecision, Plan]:

@@ -100,7 +100,7 @@ class VoteBelief:
 
     def weights(self, seen: Seen) -> list[float]:
         """Of each answer, in proportion to the chance that it is the right one."""
-        scale = self._scales(seen, 0)[0]
+        scale = next(self._scales(seen, 0))
         return [tilt * scale[count] for count, tilt in zip(seen.votes, seen.evidence, strict=True)]
 
     def confidence(self, seen: Seen, most: int = 0) -> Iterator[float]:
@@ -110,21 +110,23 @@ class VoteBelief:
         being right. They are taken to bring answers and no other evidence.
         """
         powers = [self.spread**answers for answers in range(len(seen.votes) + most + 1)]
-        scales = self._scales(seen, most)
-        right = sum(tilt * scales[0][count] for count, tilt in zip(seen.votes, seen.evidence, strict=True))
-        shared = powers[len(seen.votes)] * prod(_FACTORIAL[count - 1] for count in seen.votes)
-        total = (right + self._all_wrong(seen)) * shared
-        for more, scale in enumerate(scales):
+        total = 0.0
+        for more, scale in enumerate(self._scales(seen, most)):
+            if more == 0:
+                right = sum(tilt * scale[count] for count, tilt in zip(seen.votes, seen.evidence, strict=True))
+                shared = powers[len(seen.votes)] * prod(_FACTORIAL[count - 1] for count in seen.votes)
+                total = (right + self._all_wrong(seen)) * shared
+            fresh = [0.0, *scale[1:]]  # of a new answer; without one there is nothing to be right
             joint = 0.0
             for ways, answers, counts, new in _outcomes(seen.votes, more):
-                best = scale[new] if new else 0.0
-                for count, tilt in zip(counts, seen.evidence, strict=True):
-                    weight = tilt * scale[count]
-                    best = max(best, weight)
+                best = fresh[new]
+                for count, tilt in zip(counts, seen.evidence, strict=False):
+                    if (weight := tilt * scale[count]) > best:
+                        best = weight
                 joint += ways * best * powers[answers]
             yield joint / total
 
-    def _scales(self, seen: Seen, most: int) -> list[list[float]]:
+    def _scales(self, seen: Seen, most: int) -> Iterator[list[float]]:
         """After 0, 1, ..., `most` further samples: the likelihood of an answer's votes if it is right, by its votes.
 
         What all hypotheses share, `spread` for each answer and the orders in which it was joined, is left out.
@@ -135,13 +137,11 @@ class VoteBelief:
         either = _rising(self.pass_rate.solved + self.pass_rate.failed, drawn + most)
         spread = _rising(self.spread, answered + most)
         own = [won / (self.spread * joined) for won, joined in zip(solved, _OWN, strict=False)]
-        scales = []
         for more in range(most + 1):
             lost = failed[drawn - answered : drawn + more + 1]
             others = spread[: answered + more + 1]
             whole = either[drawn + more]
-            scales.append([a * b / (c * whole) for a, b, c in zip(own, reversed(lost), reversed(others), strict=False)])
-        return scales
+            yield [a * b / (c * whole) for a, b, c in zip(own, reversed(lost), reversed(others), strict=False)]
 
     def _all_wrong(self, seen: Seen) -> float:
         belief = self.pass_rate
@@ -149,15 +149,17 @@ class VoteBelief:
         return failed[-1] / either[-1] / _rising(self.spread, sum(seen.votes))[-1]
 
 
-def paying_batch(belief: VoteBelief, seen: Seen, most: int, worth: float) -> int:
-    """The smallest number of further samples, up to `most`, that repays its cost together; 0 when none does.
+def paying_batch(belief: VoteBelief, seen: Seen, most: int, worth: float) -> tuple[int, float]:
+    """The smallest number of further samples, up to `most`, that repays its cost together (0: none), and `confidence`.
 
     `worth` is the value of a right answer in samples. One vote against one changes no winner, so that looking one
-    sample ahead would stop too soon: batches are compared whole.
+    sample ahead would stop too soon: batches are compared whole. The confidence is that of the answer elected now.
     """
     chances = belief.confidence(seen, most)
     now = next(chances)
-    return next((more for more, chance in enumerate(chances, start=1) if (chance - now) * worth > more), 0)
+    if (1.0 - now) * worth <= 1.0:  # even certainty would not pay for one more sample
+        return 0, now
+    return next((more for more, chance in enumerate(chances, start=1) if (chance - now) * worth > more), 0), now
 
 
 _FACTORIAL = tuple(factorial(n) for n in range(12))

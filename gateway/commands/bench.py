@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, TypeAlias
 
-from gateway.commands import bench_solve, bench_tasks, bench_verifiers
+from gateway.commands import bench_record, bench_solve, bench_tasks, bench_verifiers
 
 if TYPE_CHECKING:
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -22,3 +22,4 @@ def register(subparsers: Subparsers) -> None:
     bench_solve.register(benchmarks)
     bench_tasks.register(benchmarks)
     bench_verifiers.register(benchmarks)
+    bench_record.register(benchmarks)

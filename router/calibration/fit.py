@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import lgamma, log
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -132,13 +133,25 @@ def _held_out(design: _Design, folds: npt.NDArray[np.int64], penalty: tuple[floa
 
 
 def _logistic(rows: Floats, rates: Floats, weights: Floats, penalties: Floats, offsets: Floats | float = 0.0) -> Floats:
-    """Ridge logistic regression by Newton's method (iteratively reweighted least squares)."""
-    found = np.zeros(rows.shape[1])
+    """Ridge logistic regression by Newton's method (iteratively reweighted least squares).
+
+    Solved for the features, or for the rows where they are fewer: the two are the same step (Woodbury's identity).
+    """
+    dual = len(rows) < rows.shape[1]
+    scaled = rows / penalties
+    kernel = scaled @ rows.T if dual else np.empty(0)
+    found: npt.NDArray[Any] = np.zeros(rows.shape[1])
     for _ in range(_NEWTON_STEPS):
-        chances = _sigmoid(rows @ found + offsets)
-        slope = rows.T @ (weights * (rates - chances)) - penalties * found
-        curvature = (rows * (weights * np.maximum(chances * (1 - chances), 1e-6))[:, None]).T @ rows
-        found = found + np.linalg.solve(curvature + np.diag(penalties), slope)
+        linear = rows @ found
+        chances = _sigmoid(linear + offsets)
+        curvature = weights * np.maximum(chances * (1 - chances), 1e-6)
+        target = linear + weights * (rates - chances) / curvature
+        if dual:
+            found = np.asarray(scaled.T @ np.linalg.solve(kernel + np.diag(1 / curvature), target))
+        else:
+            found = np.linalg.solve(
+                (rows * curvature[:, None]).T @ rows + np.diag(penalties), rows.T @ (curvature * target)
+            )
     return found
 
 

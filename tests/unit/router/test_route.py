@@ -91,3 +91,30 @@ def test_no_tag_in_a_prompt_selects_the_route() -> None:
 def test_difficulty_is_a_probability_on_any_text() -> None:
     for text in ("", "a" * 100_000, "1 " * 5000, "\x00☃" * 100):
         assert 0.0 <= difficulty(prompt(text)) <= 1.0
+
+
+EXPLORING = Router(RouterSettings(threshold=0.5, quorum=0.9, max_samples=5, audit_share=0.02, explore_share=0.1))
+NEAR = "A shop sells 12 pens and 7 books, then 30 more pens. How many pens are left in total?"
+
+
+def test_near_the_threshold_a_share_is_routed_by_a_fair_coin() -> None:
+    asked = prompt(NEAR)
+    assert abs(difficulty(asked) - 0.5) < 0.1
+    drawn = [EXPLORING.decide(asked, spec(), Effort.MEDIUM, draw / 1000)[0] for draw in range(1000)]
+    explored = [each for each in drawn if each.reason == "explore"]
+    usual = next(each for each in drawn if each.reason in ("easy", "hard"))
+    assert len(explored) == 50 and all(each.propensity == pytest.approx(0.05) for each in explored)
+    assert {each.route for each in explored} == {Route.SINGLE, Route.VOTE} - {usual.route}
+    assert usual.propensity == pytest.approx(0.93)
+    assert sum(each.audit for each in drawn) == 20
+
+
+def test_far_from_the_threshold_nothing_is_explored() -> None:
+    for text in ("What is 2 + 2?", HARD):
+        drawn = [EXPLORING.decide(prompt(text), spec(), Effort.MEDIUM, draw / 100)[0] for draw in range(100)]
+        assert "explore" not in {each.reason for each in drawn}
+
+
+def test_what_was_asked_for_is_not_explored() -> None:
+    drawn = [EXPLORING.decide(prompt(NEAR), spec(), Effort.HIGH, draw / 100)[0] for draw in range(100)]
+    assert {each.reason for each in drawn} == {"audit", "requested"}

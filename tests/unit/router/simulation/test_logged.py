@@ -1,0 +1,68 @@
+from typing import Any
+
+import pytest
+
+from router.enums import Outcome, Purpose
+from router.records import CheckRecord, GroupRecord
+from router.simulation.logged import observations_of, problems_of
+from tests.support.builders import check_spec
+from tests.support.groups import group, sample
+
+SPEC = {
+    "checks": [
+        {"id": "c0", "type": "exact", "klass": "decisive", "version": "1", "required": True, "weight": 1.0}
+        | {"timeout_s": 1.0, "params": {}}
+    ]
+}
+
+
+def judged(index: int, outcome: Outcome, **fields: Any) -> Any:
+    score = {Outcome.PASS: 1.0, Outcome.FAIL: 0.0}.get(outcome)
+    check = CheckRecord(id="c0", type="exact", klass="decisive", outcome=outcome, score=score, ms=1.0, version="1")
+    return sample(index, checks=(check,), **fields)
+
+
+def logged(name: str, outcomes: list[Outcome], **fields: Any) -> GroupRecord:
+    known: dict[str, Any] = {"verification": SPEC, "audit": True, "group_propensity": 0.02, "task": "number"}
+    samples = tuple(judged(index, outcome) for index, outcome in enumerate(outcomes))
+    return group(name, samples=samples, **(known | fields))
+
+
+FULL = [Outcome.PASS, Outcome.FAIL, Outcome.PASS, Outcome.FAIL, Outcome.FAIL]
+
+
+def test_audited_full_groups_of_the_policy_are_problems() -> None:
+    groups = [
+        logged("full", FULL),
+        logged("early", FULL[:1]),
+        logged("routed", FULL, audit=False, group_propensity=0.98),
+        logged("other", FULL, policy="policy-1-12345678"),
+    ]
+    [problem] = problems_of(groups, "base")
+    assert problem.id == "full" and problem.solved == (True, False, True, False, False)
+    assert problem.samples[0].verdict.verified and problem.spec.has_oracle
+
+
+def test_every_decided_sample_is_observed_with_its_propensity() -> None:
+    groups = [logged("full", FULL), logged("early", FULL[:1], audit=False, group_propensity=0.98)]
+    full, early = observations_of(groups, "base")
+    assert (full.solved, len(full.samples), full.propensity) == (2, 5, 0.02)
+    assert (early.solved, len(early.samples), early.propensity) == (1, 1, 0.98)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.TIMEOUT])
+def test_our_own_failures_teach_nothing(outcome: Outcome) -> None:
+    assert observations_of([logged("undecided", [outcome])], "base") == []
+    [partly] = observations_of([logged("partly", [outcome, Outcome.FAIL])], "base")
+    assert len(partly.samples) == 1
+
+
+def test_evaluations_and_cut_samples_stay_out() -> None:
+    assert observations_of([logged("eval", FULL, purpose=Purpose.EVAL)], "base") == []
+    cut = group("cut", samples=(judged(0, Outcome.PASS, censored=True),), verification=SPEC)
+    assert observations_of([cut], "base") == []
+
+
+def test_a_prompt_without_a_check_teaches_nothing() -> None:
+    assert check_spec().klass.value == SPEC["checks"][0]["klass"]
+    assert observations_of([group("open", samples=(sample(checks=()),), verification={"checks": []})], "base") == []
