@@ -1,7 +1,7 @@
 """The service behind a chat request: cache -> route -> decode -> vote -> cache -> log.
 
 A request passes through `prepare` (admit and route), then `answer`, or `stream_live` for a single sample that streams
-as it is generated. Both log and cache in `_log` and count in `_finish`.
+as it is generated. Both are logged by `Solver.settle` and counted in `_finish`.
 """
 
 from __future__ import annotations
@@ -13,31 +13,25 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from gateway.answer import Answer, Concluded, Prepared, Solved, is_vetoed, withheld
+from gateway.answer import Answer, Prepared, Solved, is_vetoed, withheld
 from gateway.cache.coalescer import Coalescer
 from gateway.cache.rechecks import Rechecks
 from gateway.cache.turns import Turns
 from gateway.cache.verified_answers import CacheKey, VerifiedAnswers, cached_answer
 from gateway.call import ChatCall
-from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
-from gateway.group_record import group_record
+from gateway.solver import Solver, single_draw
 from gateway.telemetry.served import Served
 from gateway.telemetry.stopwatch import Stopwatch
-from router.decode import Decoded, Decoder, Task
+from router.decode import Decoded, Task
 from router.domain import Tokens, Verification
-from router.enums import Effort, OnFailure, Purpose, Route, Status, Stopped
+from router.enums import Effort, OnFailure, Purpose, Status, Stopped
 from router.errors import BackendProtocolError, InvalidRequest, VerifierUnavailable
-from router.fold import StreamFold, completion_samples, completion_tokens, has_content
+from router.fold import StreamFold, has_content
 from router.guardrails import screen
-from router.heldout import is_heldout, prompt_hash
 from router.ids import new_group_id, uniform
-from router.plan import shed, stop_reason
-from router.ports import Draw
+from router.plan import shed
 from router.records import CachedAnswer, GroupRecord
-from router.vote import conclude, elect
-
-_LEFT_ALONE = (Stopped.SHED, Stopped.HOPELESS)  # why a single sample that did not pass is not escalated
 
 
 class AnswerService:
@@ -45,7 +39,7 @@ class AnswerService:
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._deps = dependencies
-        self._decoder = Decoder(dependencies.backend, dependencies.verifier, dependencies.tools)
+        self._solver = Solver(dependencies)
         caching = dependencies.caching
         self._verified = VerifiedAnswers(
             dependencies.store,
@@ -119,7 +113,7 @@ class AnswerService:
 
         The answer comes before the last chunk so that the verdict can ride on it.
         """
-        draw = _single_draw(prepared)
+        draw = single_draw(prepared)
         fold = StreamFold(0, draw.sampling, draw.model, draw.n)
         decoded = Decoded(stopped=Stopped.SINGLE)
         last: Mapping[str, Any] = {}
@@ -130,7 +124,7 @@ class AnswerService:
             async with aclosing(self._deps.backend.stream(draw)) as chunks:
                 async for chunk in chunks:
                     ended = fold.feed(chunk)
-                    decoded.candidates += [await self._decoder.judge(prepared.task, sample) for sample in ended]
+                    decoded.candidates += [await self._solver.judge(prepared, sample) for sample in ended]
                     if ended and fold.complete:
                         last = chunk
                     elif chunk.get("choices"):
@@ -142,7 +136,7 @@ class AnswerService:
             if not fold.complete:
                 raise BackendProtocolError("the engine ended its stream before its last sample")
         decoded.tokens, decoded.prompt_token_ids = fold.tokens(), fold.prompt_token_ids
-        answer = self._finish(prepared, await self._log(prepared, decoded), watch)
+        answer = self._finish(prepared, await self._solver.settle(prepared, decoded), watch)
         yield replace(answer, closing=closing)
         yield last
 
@@ -154,61 +148,13 @@ class AnswerService:
                 await screen(self._deps.verifier, screens, [prompt.messages, prompt.options])
 
     async def _solve(self, prepared: Prepared, watch: Stopwatch, key: CacheKey | None = None) -> Solved:
-        """Sample, judge, log and cache."""
+        """Sample, judge, log, and cache what may be."""
         with watch.elsewhere():
-            decoded, completion = await self._sample(prepared)
-        return await self._log(prepared, decoded, completion, key)
-
-    async def _sample(self, prepared: Prepared) -> tuple[Decoded, Mapping[str, Any] | None]:
-        """Draw what the route asks for; a single sample that its oracle does not accept is escalated to the vote."""
-        task, plan = prepared.task, prepared.plan
-        if prepared.decision.route is Route.VOTE:
-            return await self._decoder.decode(task, plan), None
-        decoded, completion = await (self._conversation if task.spec.tools else self._single)(prepared)
-        applied = decoded.applying(plan)
-        stopped = stop_reason(applied, decoded.tally()) if applied.oracle else Stopped.SINGLE
-        if stopped is not None:
-            decoded.stopped = stopped if stopped in _LEFT_ALONE else Stopped.SINGLE
-            return decoded, completion
-        return await self._decoder.decode(task, plan, first=decoded), None
-
-    async def _single(self, prepared: Prepared) -> tuple[Decoded, Mapping[str, Any] | None]:
-        """One upstream call, and the engine's own object for it."""
-        draw = _single_draw(prepared)
-        completion = await self._deps.backend.complete(draw)
-        samples = completion_samples(completion, draw.sampling, draw.model)
-        if not samples:
-            raise BackendProtocolError("the engine's answer holds no choice")
-        decoded = Decoded(
-            candidates=[await self._decoder.judge(prepared.task, sample) for sample in samples],
-            tokens=completion_tokens(completion),
-            prompt_token_ids=tuple(completion.get("prompt_token_ids") or ()) or None,
+            decoded, completion = await self._solver.sample(prepared)
+        solved = await self._solver.settle(prepared, decoded, completion)
+        return (
+            solved if key is None else replace(solved, entry=await self._verified.keep(key, prepared, solved.concluded))
         )
-        return decoded, completion
-
-    async def _conversation(self, prepared: Prepared) -> tuple[Decoded, None]:
-        """One sample with its server-side tools: several upstream calls, of which no single object can be shown."""
-        return await self._decoder.decode(prepared.task, replace(prepared.plan, minimum=1, maximum=1)), None
-
-    async def _log(
-        self,
-        prepared: Prepared,
-        decoded: Decoded,
-        completion: Mapping[str, Any] | None = None,
-        key: CacheKey | None = None,
-    ) -> Solved:
-        """Log a decoded request, then cache its answer if it may be."""
-        deps = self._deps
-        concluded = self._conclude(prepared, decoded)
-        hashed = prompt_hash(prepared.call.prompt.messages, deps.salt)
-        heldout = is_heldout(hashed, deps.heldout_share)
-        record = group_record(prepared, concluded, deps.engine, prompt_hash=hashed, heldout=heldout)
-        await deps.log.append(record)
-        deps.metrics.observe_logged(record)
-        if deps.audits is not None:
-            deps.audits.offer(record.group_id, record.tenant, prepared.call.spec.checks, concluded.ballot.winner)
-        entry = None if key is None else await self._verified.keep(key, prepared, concluded)
-        return Solved(concluded, record, completion, entry)
 
     def _finish(self, prepared: Prepared, solved: Solved, watch: Stopwatch) -> Answer:
         """Count a logged request, then apply `on_failure`."""
@@ -237,33 +183,6 @@ class AnswerService:
         self._count(prepared, answer.verification, watch)
         return answer
 
-    def _conclude(self, prepared: Prepared, decoded: Decoded) -> Concluded:
-        """Elect the answer and state what may be claimed of it."""
-        ballot = elect(decoded.candidates, prepared.plan.voting)
-        oracle = decoded.applying(prepared.plan).oracle
-        status, reason = conclude(decoded.candidates, ballot, oracle=oracle, stopped=decoded.stopped)
-        samples = len(decoded.candidates)
-        alone = decoded.stopped is Stopped.SINGLE or (decoded.stopped in _LEFT_ALONE and samples == 1)
-        escalated = prepared.decision.route is Route.SINGLE and not alone
-        verification = Verification(
-            status=status,
-            reason=reason,
-            route=Route.VOTE if escalated else prepared.decision.route,
-            escalated=escalated,
-            samples=samples,
-            votes=ballot.votes,
-            agreement=ballot.votes / samples,
-            difficulty=prepared.decision.difficulty,
-            stopped=decoded.stopped,
-            profile=prepared.call.spec.profile,
-            score=ballot.winner.verdict.score,
-            checks=ballot.winner.checks,
-            group_id=prepared.group_id,
-            policy=prepared.policy.name,
-            cost_usd=cost_usd(decoded.tokens, price_of(self._deps.prices, prepared.policy)),
-        )
-        return Concluded(decoded, ballot, verification)
-
     def _count(
         self,
         prepared: Prepared,
@@ -291,9 +210,3 @@ class AnswerService:
         self._deps.metrics.observe_answer(served)
         if call.purpose is not Purpose.EVAL:
             self._deps.scorecard.record(served)
-
-
-def _single_draw(prepared: Prepared) -> Draw:
-    """The upstream call of the single path: the client's own settings, for all of its n choices."""
-    [(_, draw)] = prepared.task.draw()
-    return draw if prepared.call.n == 1 else replace(draw, n=prepared.call.n)
