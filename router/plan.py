@@ -25,15 +25,10 @@ class Plan:
     oracle: bool
     quorum: float
     belief: PassRate = JEFFREYS
-    spread: float | None = None  # of wrong answers (`VoteBelief`); None without a calibration
+    voting: VoteBelief | None = None  # what the vote is weighed with; None without a calibration
     worth: float | None = None  # of a solved task, in samples; None: no price limits the group
     full: bool = False  # an audited group: always drawn to the maximum, so that it is not cut short by its own outcome
     shed_at: int | None = None  # samples after which the group ends because the engines are busy
-
-    @property
-    def voting(self) -> VoteBelief | None:
-        """What the vote may be weighed with; None without a calibration."""
-        return None if self.spread is None else VoteBelief(self.belief, self.spread)
 
     @property
     def payable(self) -> int:

@@ -13,7 +13,7 @@ from router.difficulty import detect_task, difficulty
 from router.domain import CheckResult, Prompt, RouteDecision, Sample, VerificationSpec
 from router.enums import CheckClass, Effort, Route, TaskKind
 from router.plan import WASTE, Plan
-from router.stopping import HARD, Seen, paying_batch, wave_ends
+from router.stopping import HARD, Seen, VoteBelief, paying_batch, wave_ends
 
 Evidence: TypeAlias = Callable[[Sample, Sequence[CheckResult]], float]
 
@@ -129,4 +129,4 @@ def _believed(
     if learned.value is not None:
         lengths = calibration.tokens
         worth = learned.value / (lengths.of(features) + learned.prompt_share * lengths.prompt)
-    return 1.0 - belief.mean, replace(plan, belief=belief, spread=calibration.spread, worth=worth)
+    return 1.0 - belief.mean, replace(plan, belief=belief, voting=VoteBelief(belief, calibration.spread), worth=worth)

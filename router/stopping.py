@@ -9,10 +9,12 @@ Combinatorial Stochastic Processes, 2006, section 3.1), whose concentration says
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise, product
 from math import comb, factorial, prod
+
+from router.domain import MAX_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,17 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class _Rising:
+    """Rising factorials of a belief's numbers to the powers 0 to `MAX_SAMPLES`, and powers of its spread."""
+
+    solved: list[float]
+    failed: list[float]
+    either: list[float]
+    spread: list[float]
+    powers: list[float]
+
+
+@dataclass(frozen=True, slots=True)
 class VoteBelief:
     """What is believed of a prompt whose answers vote: its pass rate, and how its wrong answers scatter.
 
@@ -97,56 +110,61 @@ class VoteBelief:
 
     pass_rate: PassRate
     spread: float
+    _rising: _Rising = field(init=False, repr=False, compare=False)  # worked out once for all steps of a group
+
+    def __post_init__(self) -> None:
+        solved, failed = self.pass_rate.solved, self.pass_rate.failed
+        powers = [self.spread**answers for answers in range(MAX_SAMPLES + 1)]
+        rising = _Rising(_rising(solved), _rising(failed), _rising(solved + failed), _rising(self.spread), powers)
+        object.__setattr__(self, "_rising", rising)
 
     def weights(self, seen: Seen) -> list[float]:
         """Of each answer, in proportion to the chance that it is the right one."""
-        scale = next(self._scales(seen, 0))
+        scale = self._scale(sum(seen.votes), seen.drawn)
         return [tilt * scale[count] for count, tilt in zip(seen.votes, seen.evidence, strict=True)]
 
-    def confidence(self, seen: Seen, most: int = 0) -> Iterator[float]:
-        """Chances that the elected answer is right: now, and after 1, 2, ..., `most` further samples.
+    def confidence(self, seen: Seen, more: int = 0) -> float:
+        """Chance that the answer elected after `more` further samples is right.
 
         All outcomes of the further samples are summed, each with the largest joint probability of it and an answer's
         being right. They are taken to bring answers and no other evidence.
         """
-        powers = [self.spread**answers for answers in range(len(seen.votes) + most + 1)]
-        total = 0.0
-        for more, scale in enumerate(self._scales(seen, most)):
-            if more == 0:
-                right = sum(tilt * scale[count] for count, tilt in zip(seen.votes, seen.evidence, strict=True))
-                shared = powers[len(seen.votes)] * prod(_FACTORIAL[count - 1] for count in seen.votes)
-                total = (right + self._all_wrong(seen)) * shared
-            fresh = [0.0, *scale[1:]]  # of a new answer; without one there is nothing to be right
-            joint = 0.0
-            for ways, answers, counts, new in _outcomes(seen.votes, more):
-                best = fresh[new]
-                for count, tilt in zip(counts, seen.evidence, strict=False):
-                    if (weight := tilt * scale[count]) > best:
-                        best = weight
-                joint += ways * best * powers[answers]
-            yield joint / total
+        return self._elected(seen, more) / self._evidence(seen)
 
-    def _scales(self, seen: Seen, most: int) -> Iterator[list[float]]:
-        """After 0, 1, ..., `most` further samples: the likelihood of an answer's votes if it is right, by its votes.
+    def _elected(self, seen: Seen, more: int) -> float:
+        powers, scale = self._rising.powers, self._scale(sum(seen.votes) + more, seen.drawn + more)
+        joint = 0.0
+        for ways, answers, counts, new in _outcomes(seen.votes, more):
+            best = 0.0
+            for count, tilt in zip(counts, seen.evidence, strict=False):
+                if (weight := tilt * scale[count]) > best:
+                    best = weight
+            for size in new:
+                if (weight := scale[size]) > best:
+                    best = weight
+            joint += ways * best * powers[answers]
+        return joint
+
+    def _evidence(self, seen: Seen) -> float:
+        """Probability of what was seen, under all hypotheses together."""
+        rising = self._rising
+        all_wrong = rising.failed[seen.drawn] / rising.either[seen.drawn] / rising.spread[sum(seen.votes)]
+        shared = rising.powers[len(seen.votes)] * prod([_FACTORIAL[count - 1] for count in seen.votes])
+        return shared * (sum(self.weights(seen)) + all_wrong)
+
+    def _scale(self, answered: int, drawn: int) -> list[float]:
+        """The likelihood of an answer's votes if it is right, by its votes from 0 to `answered`.
 
         What all hypotheses share, `spread` for each answer and the orders in which it was joined, is left out.
         """
-        answered, drawn = sum(seen.votes), seen.drawn
-        solved = _rising(self.pass_rate.solved, answered + most)
-        failed = _rising(self.pass_rate.failed, drawn + most)
-        either = _rising(self.pass_rate.solved + self.pass_rate.failed, drawn + most)
-        spread = _rising(self.spread, answered + most)
-        own = [won / (self.spread * joined) for won, joined in zip(solved, _OWN, strict=False)]
-        for more in range(most + 1):
-            lost = failed[drawn - answered : drawn + more + 1]
-            others = spread[: answered + more + 1]
-            whole = either[drawn + more]
-            yield [a * b / (c * whole) for a, b, c in zip(own, reversed(lost), reversed(others), strict=False)]
-
-    def _all_wrong(self, seen: Seen) -> float:
-        belief = self.pass_rate
-        failed, either = _rising(belief.failed, seen.drawn), _rising(belief.solved + belief.failed, seen.drawn)
-        return failed[-1] / either[-1] / _rising(self.spread, sum(seen.votes))[-1]
+        rising = self._rising
+        whole = rising.either[drawn] * self.spread
+        return [
+            rising.solved[count]
+            * rising.failed[drawn - count]
+            / (_OWN[count] * rising.spread[answered - count] * whole)
+            for count in range(answered + 1)
+        ]
 
 
 def paying_batch(belief: VoteBelief, seen: Seen, most: int, worth: float) -> tuple[int, float]:
@@ -155,21 +173,27 @@ def paying_batch(belief: VoteBelief, seen: Seen, most: int, worth: float) -> tup
     `worth` is the value of a right answer in samples. One vote against one changes no winner, so that looking one
     sample ahead would stop too soon: batches are compared whole. The confidence is that of the answer elected now.
     """
-    chances = belief.confidence(seen, most)
-    now = next(chances)
-    if (1.0 - now) * worth <= 1.0:  # even certainty would not pay for one more sample
+    now = belief.confidence(seen)
+    if most == 0:
         return 0, now
-    return next((more for more, chance in enumerate(chances, start=1) if (chance - now) * worth > more), 0), now
+    # More samples never make the vote worse: what all of them together would not pay for one, no batch repays.
+    gain = (belief.confidence(seen, most) - now) * worth
+    for more in range(1, most):
+        if gain <= more:
+            return 0, now
+        if (belief.confidence(seen, more) - now) * worth > more:
+            return more, now
+    return (most if gain > most else 0), now
 
 
 _FACTORIAL = tuple(factorial(n) for n in range(12))
 _OWN = (1, *_FACTORIAL)  # orders in which an answer of 0, 1, 2, ... votes was joined
 
 
-def _rising(start: float, most: int) -> list[float]:
-    """The rising factorials of `start` to the powers 0, 1, ..., `most`."""
+def _rising(start: float) -> list[float]:
+    """The rising factorials of `start` to the powers 0, 1, ..., `MAX_SAMPLES`."""
     powers = [1.0]
-    for step in range(most):
+    for step in range(MAX_SAMPLES):
         powers.append(powers[-1] * (start + step))
     return powers
 
@@ -185,8 +209,8 @@ def _cuts(total: int) -> tuple[tuple[int, ...], ...]:
 
 
 @cache
-def _outcomes(votes: tuple[int, ...], more: int) -> tuple[tuple[int, int, tuple[int, ...], int], ...]:
-    """What `more` answers can make of `votes`: ways, number of answers, votes of those known, most votes of a new one.
+def _outcomes(votes: tuple[int, ...], more: int) -> tuple[tuple[int, int, tuple[int, ...], tuple[int, ...]], ...]:
+    """What `more` answers can make of `votes`: ways, number of answers, votes of those known, sizes of new ones.
 
     The ways count the orders in which the samples can bring it about and in which each answer can be joined.
     """
@@ -202,7 +226,7 @@ def _outcomes(votes: tuple[int, ...], more: int) -> tuple[tuple[int, int, tuple[
         for sizes in _partitions(fresh, fresh):
             joined = prod(_FACTORIAL[count - 1] for count in (*counts, *sizes))
             ways = placed * _set_partitions(sizes) * joined
-            found.append((ways, len(counts) + len(sizes), counts, max(sizes, default=0)))
+            found.append((ways, len(counts) + len(sizes), counts, tuple(set(sizes))))
     return tuple(found)
 
 

@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -34,17 +35,20 @@ def test_the_less_a_prompt_is_solved_the_larger_its_first_wave() -> None:
 
 
 @pytest.mark.parametrize("drawn", [(), ("a",), ("a", "a"), ("a", "b"), ("a", None), ("a", "a", "b"), (None,)])
-def test_confidence_is_the_sum_over_all_continuations(drawn: tuple[str | None, ...]) -> None:
-    belief = VoteBelief(PassRate.of(0.4, 1.3), 2.5)
+@pytest.mark.parametrize(("rate", "spread"), [((0.4, 1.3), 2.5), ((0.1, 4.0), 0.3), ((0.8, 0.5), 50.0)])
+def test_confidence_is_the_sum_over_all_continuations(
+    drawn: tuple[str | None, ...], rate: tuple[float, float], spread: float
+) -> None:
+    belief = VoteBelief(PassRate.of(*rate), spread)
     counts = Counter(each for each in drawn if each is not None)
     seen = Seen(tuple(counts.values()), (1.0,) * len(counts), len(drawn))
-    for more, chance in enumerate(belief.confidence(seen, 2)):
-        assert chance == pytest.approx(_by_enumeration(belief, drawn, more))
+    for more in range(min(4, 6 - len(drawn))):
+        assert belief.confidence(seen, more) == pytest.approx(_by_enumeration(belief, drawn, more))
 
 
 def test_evidence_moves_the_odds_by_its_likelihood_ratio() -> None:
     belief = VoteBelief(PassRate.of(0.5, 2.0), 3.0)
-    plain, favoured = (next(belief.confidence(Seen((1,), (ratio,), 1))) for ratio in (1.0, 4.0))
+    plain, favoured = (belief.confidence(Seen((1,), (ratio,), 1)) for ratio in (1.0, 4.0))
     assert favoured / (1 - favoured) == pytest.approx(4.0 * plain / (1 - plain))
 
 
@@ -55,6 +59,16 @@ def test_samples_are_drawn_for_a_vote_only_while_they_can_pay() -> None:
     assert paying_batch(belief, split, 3, worth=1000.0)[0] >= 1
     assert paying_batch(belief, Seen((1,), (1.0,), 1), 4, worth=100.0)[0] == 2  # one more vote alone changes no winner
     assert paying_batch(belief, Seen((1,), (1e6,), 1), 4, worth=100.0)[0] == 0
+
+
+@pytest.mark.parametrize("votes", [(), (1,), (1, 1), (2,), (2, 1)])
+def test_more_samples_never_make_a_vote_worse(votes: tuple[int, ...]) -> None:
+    """What `paying_batch` relies on to stop early."""
+    for mean, strength, spread in ((0.5, 1.0, 5.0), (0.1, 4.0, 0.3), (0.8, 0.5, 50.0)):
+        belief = VoteBelief(PassRate.of(mean, strength), spread)
+        seen = Seen(votes, tuple(0.5 + vote for vote in votes), sum(votes))
+        chances = [belief.confidence(seen, more) for more in range(6 - sum(votes))]
+        assert all(later >= sooner - 1e-12 for sooner, later in pairwise(chances))
 
 
 def _by_enumeration(belief: VoteBelief, drawn: tuple[str | None, ...], more: int) -> float:
