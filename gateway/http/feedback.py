@@ -68,6 +68,7 @@ class Labelling:
             await asyncio.to_thread(append_label, self._settings.log.dir, label)
         except OSError as error:
             raise LogUnavailable(f"the label is not on disk: {error.strerror or error}") from error
+        self._deps.metrics.observe_label(label)
         return {"object": "label", "group_id": label.group_id, "source": label.source, "created": int(label.at)}
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 
 from gateway.telemetry.families import Families
+from router.log.labels import LabelSource, Resolution
+
+UNSAID = "none"  # the label does not say how far the task was solved
 
 
 class Audit(StrEnum):
@@ -35,6 +38,11 @@ class Trust:
             "audits_total",
             "Accepted answers that a second verifier looked at, by check; `disagree`: one to review",
             {"verifier": audited, "result": tuple(Audit)},
+        )
+        self.labels = families.counter(
+            "labels_total",
+            "Feedback and reviews taken, by what they say of the answer",
+            {"source": (LabelSource.FEEDBACK, LabelSource.REVIEW), "outcome": (*Resolution, UNSAID)},
         )
         self.judge_traps = families.gauge(
             "judge_traps_passed",

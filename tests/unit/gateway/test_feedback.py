@@ -113,8 +113,10 @@ async def test_a_key_speaks_for_its_own_tenant_and_is_named(tmp_path: Path) -> N
 
 async def test_the_tenants_rate_holds(tmp_path: Path) -> None:
     tables = {"tenants": {"local": {"requests_per_minute": 1, "usd_per_day": 0.000001}}}
-    app = application(serving(tmp_path), tables={"log": {"dir": tmp_path}, **tables})
-    answers = [await post(app, {"group_id": GROUP, "score": 1}, PATH) for _ in range(2)]
+    gateway = serving(tmp_path)
+    app = application(gateway, tables={"log": {"dir": tmp_path}, **tables})
+    answers = [await post(app, {"group_id": GROUP, "score": 0.5}, PATH) for _ in range(2)]
+    assert gateway.metric('thinktwice_labels_total{outcome="solved",source="feedback"}') == 1
     assert [each.status for each in answers] == [200, 429] and len(labels(tmp_path)) == 1
     assert answers[0].headers["x-ratelimit-remaining-requests"] == "0"
 
