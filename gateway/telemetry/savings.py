@@ -1,16 +1,17 @@
 """Savings of the adaptive policy against always-1 and always-5, from randomly drawn full groups.
 
 Audit draws a full group for a random share of the requests that could be voted, whatever the router says. Such a group
-shows what one sample (its first) and five samples (all of them) would have cost and solved: the two baselines. The
-requests of the same lottery that were not drawn are the adaptive arm. The arms are disjoint random samples of one
-traffic, so they are compared as independent. Cache hits are in no arm (they never reach the lottery), and neither is a
-group whose checks leave open whether it was solved. A baseline pays for its prompt once, as one upstream call would
-bill it; the adaptive arm pays what was really billed, so the comparison never flatters it.
+shows what one sample (its first) and five samples (all of them) would have cost and solved: the two baselines. Beside
+them stands the oracle, the smallest count that solves, which no policy can know: what is "saved" against it is the
+regret, below 0. The requests of the same lottery that were not drawn are the adaptive arm. The arms are disjoint random
+samples of one traffic, so they are compared as independent. Cache hits are in no arm (they never reach the lottery),
+and neither is a group whose checks leave open whether it was solved. A baseline pays for its prompt once, as one
+upstream call would bill it; the adaptive arm pays what was really billed, so the comparison never flatters it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
@@ -21,6 +22,7 @@ from router.running import RunningRatio, relative_saving
 from router.stats import wilson
 
 CostOf: TypeAlias = Callable[[str, Tokens], float | None]  # (model, tokens) -> US dollars
+SizeOf: TypeAlias = Callable[[Sequence[SampleRecord]], int]  # samples of a full group -> those a baseline draws
 
 
 class Arm:
@@ -53,7 +55,11 @@ class Savings:
     def __init__(self, cost_of: CostOf) -> None:
         self._cost_of = cost_of
         self._adaptive = Arm()
-        self._baselines = {"always_1": (1, Arm()), "always_5": (MAX_SAMPLES, Arm())}  # group size, arm
+        self._baselines: Mapping[str, tuple[SizeOf, Arm]] = {
+            "always_1": (lambda _: 1, Arm()),
+            "always_5": (lambda _: MAX_SAMPLES, Arm()),
+            "oracle": (_cheapest, Arm()),
+        }
 
     def record(self, group: GroupRecord) -> None:
         """Count a group in its arm, if it was in the lottery and it is known whether it was solved."""
@@ -69,10 +75,11 @@ class Savings:
         if len(samples) != MAX_SAMPLES:
             return
         known: list[tuple[Arm, bool, Tokens]] = []
-        for size, arm in self._baselines.values():
-            solved, tokens = _solved(samples[:size]), _tokens(group, samples[:size])
+        for size_of, arm in self._baselines.values():
+            drawn = samples[: size_of(samples)]
+            solved, tokens = _solved(drawn), _tokens(group, drawn)
             if solved is None or tokens is None:
-                return  # in both baselines or in none, so that they stay the same prompts
+                return  # in every baseline or in none, so that they stay the same prompts
             known.append((arm, solved, tokens))
         for arm, solved, tokens in known:
             arm.add(solved, tokens.prompt + tokens.completion, self._cost_of(group.policy, tokens))
@@ -94,6 +101,11 @@ class Savings:
             "cost_saved": asdict(relative_saving(self._adaptive.cost, baseline.cost)),
             "reason": reason,
         }
+
+
+def _cheapest(samples: Sequence[SampleRecord]) -> int:
+    """The smallest count that solves; one where none does."""
+    return next((count for count, sample in enumerate(samples, start=1) if _verified(sample)), 1)
 
 
 def _tokens(group: GroupRecord, samples: Sequence[SampleRecord]) -> Tokens | None:

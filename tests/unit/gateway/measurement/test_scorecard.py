@@ -197,6 +197,22 @@ class TestSavings:
         assert report["always_5"]["cost_saved"]["value"] == pytest.approx(0.5)
         assert report["always_5"]["reason"] is None
 
+    def test_the_oracle_draws_the_smallest_count_that_solves(self, make_group: Callable[..., GroupRecord]) -> None:
+        savings = Savings(priced)
+        savings.record(make_group("fail", "pass", "fail", "pass", "fail", tokens=10, prompt=20, audit=True))
+        assert savings.report()["oracle"]["tokens_per_solved"]["value"] == 40
+        savings.record(make_group("fail", "fail", "fail", "fail", "fail", tokens=10, prompt=20, audit=True))
+        report = savings.report()["oracle"]
+        assert (report["solve_rate"]["value"], report["tokens_per_solved"]["value"]) == (0.5, 70)
+
+    def test_regret_is_what_the_oracle_would_have_saved(self, make_group: Callable[..., GroupRecord]) -> None:
+        savings = Savings(priced)
+        for _ in range(20):
+            savings.record(make_group("fail", "pass", "fail", "pass", "fail", audit=True, group_propensity=0.1))
+            savings.record(make_group("fail", "fail", "pass", cost_usd=50.0))
+        saved = savings.report()["oracle"]["tokens_saved"]
+        assert saved["value"] == pytest.approx(1 - 50 / 40) and saved["high"] <= 0
+
     def test_without_prices_tokens_are_still_compared(self, make_group: Callable[..., GroupRecord]) -> None:
         savings = Savings(unpriced)
         savings.record(make_group(*["pass"] * 5, audit=True))
