@@ -30,7 +30,7 @@ T = TypeVar("T")
 INDEX_FILE = "index.sqlite"
 _LOCK = "index.lock"
 _VERSION = 1
-_STEP = 256  # groups between two looks at the clock
+_STEP = 256  # groups or labels between two looks at the clock
 _WINDOW = 32 * 1024  # bytes; longer than any label
 _SCHEMA = f"""
 PRAGMA user_version = {_VERSION};
@@ -90,8 +90,8 @@ class GroupIndex:
                 raise sqlite3.DatabaseError(f"version {version}")
             tombstones = load_tombstones(self._dir)
             self._forget(db, tombstones)
-            self._read_labels(db)
-            complete = self._read_segments(db, tombstones, time.monotonic() + budget_s)
+            until = time.monotonic() + budget_s
+            complete = self._read_labels(db, until) and self._read_segments(db, tombstones, until)
             return query(db), complete
 
     def _remove(self) -> None:
@@ -108,17 +108,23 @@ class GroupIndex:
             db.executemany("DELETE FROM grp WHERE tenant = ? AND created_at <= ?", tombstones.tenants.items())
             db.execute("UPDATE read SET tombstones = ?", (stamp,))
 
-    def _read_labels(self, db: sqlite3.Connection) -> None:
+    def _read_labels(self, db: sqlite3.Connection, until: float) -> bool:
+        """Whether the last label came before `until`."""
+        ended = True
         end, digest = db.execute("SELECT labels_end, labels_digest FROM read").fetchone()
         with db:
             if self._labels_digest(end) != digest:  # labels were removed from the file
                 db.execute("DELETE FROM label")
                 end = 0
-            start = end
-            for end, label in read_labels(self._dir, start):
+            for number, (behind, label) in enumerate(read_labels(self._dir, end), 1):
+                end = behind
                 if label is not None:
                     db.execute(f"INSERT INTO label VALUES ({', '.join('?' * 12)})", _label_row(end, label))
+                if number % _STEP == 0 and time.monotonic() > until:
+                    ended = False
+                    break
             db.execute("UPDATE read SET labels_end = ?, labels_digest = ?", (end, self._labels_digest(end)))
+        return ended
 
     def _labels_digest(self, end: int) -> bytes:
         """A digest of the last label that ends at this offset, with what stands before it in a fixed window."""

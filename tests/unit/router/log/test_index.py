@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from router.enums import Purpose, Reason, Route, Status
@@ -15,7 +17,7 @@ from router.errors import LogUnavailable
 from router.log.forget import forget
 from router.log.groups import claim_worker, recover_abandoned, segments
 from router.log.index import INDEX_FILE, GroupIndex
-from router.log.labels import Label, LabelSource, Resolution, append_label
+from router.log.labels import LABEL_FILE, Label, LabelSource, Resolution, append_label
 from router.log.lookups import Page, Why, list_groups, list_reviews, locate, read_group
 from router.log.segments import SEALED, frame
 from router.log.writer import SegmentWriter, quarantine
@@ -146,6 +148,25 @@ def test_a_killed_reader_leaves_nothing_half_done(tmp_path: Path) -> None:
         assert ids(log_dir) == ["g2", "g1"] and waiting(log_dir) == {"g1": (Why.DISPUTED,)}
 
 
+def test_readers_that_are_killed_while_they_make_it(tmp_path: Path) -> None:
+    """It holds wherever the kill falls, so that no delay has to hit anything."""
+    names = sorted(f"g{number:04}" for number in range(3000))
+    for start in range(0, len(names), 500):
+        write_log(tmp_path, [group(name) for name in names[start : start + 500]])
+    made = GroupIndex(tmp_path)
+    for delay_s in (0.005, 0.01, 0.02, 0.03, 0.04, 0.06):
+        reader = get_context("fork").Process(target=made.read, args=(lambda _: None, 60.0))
+        reader.start()
+        reader.join(delay_s)
+        reader.kill()
+        reader.join()
+        say(tmp_path, names[0], rating=5)
+    made.read(lambda _: None, budget_s=60.0)
+    assert ids(tmp_path, Page(5000)) == names[::-1]
+    located, _ = made.read(lambda db: locate(db, names[0]))
+    assert located is not None and len(located.labels) == 6
+
+
 def test_a_first_read_of_a_large_log_comes_in_parts(tmp_path: Path) -> None:
     write_log(tmp_path, [group(f"g{number:04}") for number in range(600)])
     index, seen = GroupIndex(tmp_path), []
@@ -153,6 +174,20 @@ def test_a_first_read_of_a_large_log_comes_in_parts(tmp_path: Path) -> None:
         rows, complete = index.read(lambda db: list_groups(db, {}, Page(1000)), budget_s=0)
         seen.append((len(rows), complete))
     assert seen == [(256, False), (512, False), (600, True)]
+
+
+def test_a_first_read_of_many_labels_comes_in_parts(tmp_path: Path) -> None:
+    write_log(tmp_path, [group("g")])
+    line = encode_label(Label(group_id="g", at=1.0, source=LabelSource.FEEDBACK, tenant="local", author="k", score=0))
+    (tmp_path / LABEL_FILE).write_bytes(line * 600)
+    index, seen = GroupIndex(tmp_path), []
+    for _ in range(3):
+        seen.append(index.read(lambda db: db.execute("SELECT count(*) FROM label").fetchone()[0], budget_s=0))
+    assert seen == [(256, False), (512, False), (600, True)]
+
+
+def encode_label(label: Label) -> bytes:
+    return msgspec.json.encode(label) + b"\n"
 
 
 def test_readers_at_the_same_time(tmp_path: Path) -> None:
