@@ -43,7 +43,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/thinktwice
 export THINKTWICE_TEST_STATE ?= $(CACHE)/test-state
 
 # Two processes, whole files each, in the order of collection: what needs an engine comes first and takes the longest.
-PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 # Prometheus, bubblewrap, and Node with its openai SDK, lie in cache folders outside the clone; where one cannot be had,
 # its tests are skipped and say why.

@@ -23,15 +23,6 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
         yield engine
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, and all that need an engine in the same one: there is one engine a run."""
-    for item in items:
-        used = item.fixturenames if isinstance(item, pytest.Function) else ()
-        shared = {"embedded", "engine", "stage"}.intersection(used)
-        item.add_marker(pytest.mark.xdist_group("engine" if shared else str(item.path)))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the end of an engine's log when a test that used it fails."""
