@@ -61,7 +61,9 @@ class AnswerService:
         `InvalidRequest`.
         """
         deps = self._deps
-        call = replace(call, spec=deps.guardrails.applied(call.spec))
+        spec = deps.guardrails.applied(call.spec)
+        if spec is not call.spec:
+            call = replace(call, spec=spec)
         policy = await deps.policies.ready(call.model)
         deps.log.admit()
         needed = (*call.spec.checks, *call.spec.screens)
@@ -128,7 +130,7 @@ class AnswerService:
                     if ended and fold.complete:
                         last = chunk
                     elif chunk.get("choices"):
-                        if has_content(chunk):
+                        if watch.first_token_s is None and has_content(chunk):
                             watch.first_token()
                         yield chunk
                     else:

@@ -36,8 +36,7 @@ def cache_key(
         "tools": [[tool.name, tool.version] for tool in verification.tools],
         "max_turns": verification.max_turns,
     }
-    text = json.dumps(canonical, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)
-    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).digest()
+    digest = blake2b(_CANONICAL.encode(canonical).encode("utf-8", "surrogatepass"), digest_size=32).digest()
     return key_of(digest), digest
 
 
@@ -61,3 +60,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} is not part of a JSON request")
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)

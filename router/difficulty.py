@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 from math import exp
 
 import re2
@@ -90,15 +91,21 @@ def difficulty(prompt: Prompt) -> float:
     lies above it.
     """
     text = prompt.last_user_text[:MAX_TEXT]
+    data = text.encode()  # RE2's own form: matches in it need no position in characters
     numbers = _NUMBER.findall(text)
     long_numbers = sum(1 for number in numbers if len(number) >= 3)
     score = (
         -2.2
         + 0.45 * min(len(numbers), 6)
         + 0.35 * min(long_numbers, 4)
-        + 0.30 * min(len(_OPERATION.findall(text)), 6)
-        + 0.25 * min(len(_STEP.findall(text)), 6)
-        + 0.60 * min(len(_HARD.findall(text)), 3)
+        + 0.30 * _count(_OPERATION, data, 6)
+        + 0.25 * _count(_STEP, data, 6)
+        + 0.60 * _count(_HARD, data, 3)
         + 0.15 * min(len(text) / 200, 6.0)
     )
     return 1.0 / (1.0 + exp(-score))
+
+
+def _count(pattern: re2._Regexp, data: bytes, most: int) -> int:
+    """Matches of a pattern in UTF-8, of which no more than `most` are looked for."""
+    return sum(1 for _ in islice(pattern.finditer(data), most))

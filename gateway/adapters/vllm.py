@@ -175,7 +175,7 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         buffer = (buffer + chunk).replace(b"\r\n", b"\n")  # together: a chunk may end between the two
         *events, buffer = buffer.split(b"\n\n")
         for event in events:
-            data = b"\n".join(line[5:].lstrip() for line in event.split(b"\n") if line.startswith(b"data:"))
+            data = b"\n".join([line[5:].lstrip() for line in event.split(b"\n") if line.startswith(b"data:")])
             if data:
                 yield data
         if len(buffer) > MAX_EVENT_BYTES:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from router.errors import PayloadTooLarge
 
@@ -23,15 +23,15 @@ async def read_body(request: Request, limit: int) -> bytes:
     """The whole body. Raises `PayloadTooLarge` above `limit` bytes, `ClientGone` when it does not come to its end."""
     parts: list[bytes] = []
     size = 0
-    try:
-        async for part in request.stream():
-            size += len(part)
-            if size <= limit:
-                parts.append(part)
-            elif size > _DRAIN_FACTOR * limit:
-                break
-    except ClientDisconnect as gone:
-        raise ClientGone from gone
+    more = True
+    while more and size <= _DRAIN_FACTOR * limit:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part, more = message.get("body", b""), message.get("more_body", False)
+        size += len(part)
+        if size <= limit:
+            parts.append(part)
     if size > limit:
         raise PayloadTooLarge(f"the body is larger than the {limit} bytes this gateway accepts")
     return b"".join(parts)

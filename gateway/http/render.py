@@ -76,7 +76,8 @@ def live_chunk(chunk: Mapping[str, Any], call: ChatCall) -> dict[str, Any]:
     shown = _without_our_fields(chunk, call)
     shown["choices"] = [_without_our_fields(choice, call) for choice in chunk.get("choices") or ()]
     shown.pop("usage", None)
-    return shown | {"model": call.model}
+    shown["model"] = call.model
+    return shown
 
 
 def shows_nothing(chunk: Mapping[str, Any], call: ChatCall) -> bool:
@@ -181,9 +182,10 @@ def _chunk(answer: Answer, call: ChatCall, delta: Mapping[str, Any], **ending: A
 def _without_our_fields(part: Mapping[str, Any], call: ChatCall) -> dict[str, Any]:
     """A copy in which the ids and log-probabilities that only we asked for are null, as if we had not."""
     shown = dict(part)
-    ours = {"prompt_token_ids", "token_ids"} if not call.prompt.options.get("return_token_ids") else set()
-    if not call.logprobs:
-        ours.add("logprobs")
-    for name in ours & shown.keys():
-        shown[name] = None
+    if not call.logprobs and "logprobs" in shown:
+        shown["logprobs"] = None
+    if not call.prompt.options.get("return_token_ids"):
+        for name in ("prompt_token_ids", "token_ids"):
+            if name in shown:
+                shown[name] = None
     return shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any
 
@@ -79,25 +79,22 @@ class EventStream:
             yield event(error_body(error))
         yield DONE
 
-    def _encode(self, item: Item) -> Iterator[bytes]:
+    def _encode(self, item: Item) -> list[bytes]:
         if item is None:
-            yield KEEP_ALIVE
-            return
-        for chunk in self._chunks(item):
-            self._last = chunk
-            yield event(chunk)
+            return [KEEP_ALIVE]
+        chunks = self._chunks(item)
+        if chunks:
+            self._last = chunks[-1]
+        return [event(chunk) for chunk in chunks]
 
-    def _chunks(self, item: Mapping[str, Any] | Answer) -> Iterator[Mapping[str, Any]]:
+    def _chunks(self, item: Mapping[str, Any] | Answer) -> list[dict[str, Any]]:
         call = self._prepared.call
         if isinstance(item, Answer):
             self.answer, self.settled = item, True
-            if not self._prepared.live:
-                yield from render.answer_chunks(item, call)
-        elif self.answer is None:
-            if not render.shows_nothing(item, call):
-                yield render.live_chunk(item, call)
-        else:
-            yield render.last_live_chunk(item, self.answer, call)
+            return [] if self._prepared.live else list(render.answer_chunks(item, call))
+        if self.answer is not None:
+            return [render.last_live_chunk(item, self.answer, call)]
+        return [] if render.shows_nothing(item, call) else [render.live_chunk(item, call)]
 
 
 class EventResponse(StreamingResponse):

@@ -72,8 +72,11 @@ class Metrics:
     @contextmanager
     def in_flight(self) -> Iterator[None]:
         """Count a request as being served while the context is open."""
-        with self._traffic.inflight.track_inprogress():
+        self._traffic.inflight.inc()
+        try:
             yield
+        finally:
+            self._traffic.inflight.dec()
 
     def observe_answer(self, served: Served) -> None:
         """Count a finished chat request: its time, answer, samples, checks, tokens and cost."""
@@ -234,7 +237,8 @@ class Metrics:
     def _observe_cost(self, served: Served) -> None:
         model, tokens = self._models.fold(served.verification.policy), served.tokens
         for kind, count in _by_type(tokens).items():
-            self._spending.tokens.labels(model, kind, served.purpose).inc(count)
+            if count:
+                self._spending.tokens.labels(model, kind, served.purpose).inc(count)
         if served.verification.cost_usd is None:
             self._spending.unpriced.inc()
         else:

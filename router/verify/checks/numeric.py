@@ -28,8 +28,7 @@ def admit(params: NumericParams) -> None:
     if reference is None:
         raise InvalidRequest("must be a plain finite number of at most 50 digits", param="reference")
     for name, bound in (("rtol", params.rtol), ("atol", params.atol)):
-        value = exact_number(bound)
-        if value is None or value < 0 or (name == "rtol" and value >= 1):
+        if exact_number(bound) is None or bound < 0 or (name == "rtol" and bound >= 1):
             raise InvalidRequest(f"must be finite and {'in [0, 1)' if name == 'rtol' else '>= 0'}", param=name)
     if params.unit is not None:
         unit = canonical_unit(params.unit)
