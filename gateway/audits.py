@@ -21,9 +21,11 @@ from router.errors import VerifierUnavailable
 from router.log.labels import Label, LabelSource
 from router.ports import Verifier
 from router.verify.second.registry import PREFIX, SECOND_TYPES
+from router.verify.second.sandboxed import SECOND_SANDBOXED
 
 _WAITING = 32  # answers that may wait; more are not looked at
 _PAUSE_S = 0.1  # before each: the response goes first, and the workers are the requests'
+_SECONDS = {**SECOND_TYPES, **SECOND_SANDBOXED}
 _VERDICTS = {Outcome.PASS: Audit.AGREE, Outcome.FAIL: Audit.DISAGREE}
 
 _log = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ class Audits:
     def offer(self, group_id: str, tenant: str, checks: Sequence[CheckSpec], winner: Candidate) -> None:
         """Have a verified answer read again, if it is drawn, a second verifier is there for it and there is room."""
         passed = {result.id for result in winner.checks if result.outcome is Outcome.PASS}
-        seconds = [_second(each) for each in checks if each.id in passed and f"{PREFIX}{each.type}" in SECOND_TYPES]
+        seconds = [_second(each) for each in checks if each.id in passed and f"{PREFIX}{each.type}" in _SECONDS]
         if not winner.verdict.verified or not seconds or self._draw() >= self._share:
             return
         if self._accepted.full():
@@ -108,5 +110,5 @@ class Audits:
 
 def _second(check: CheckSpec) -> CheckSpec:
     """The second verifier in the place of a check."""
-    kind = SECOND_TYPES[f"{PREFIX}{check.type}"]
+    kind = _SECONDS[f"{PREFIX}{check.type}"]
     return replace(check, type=kind.name, version=kind.version)

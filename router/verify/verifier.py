@@ -20,9 +20,12 @@ from router.verify.checks import command
 from router.verify.limits import MAX_TEXT_CHARS
 from router.verify.pool import WorkerPool
 from router.verify.registry import SANDBOXED_TYPES
+from router.verify.second.sandboxed import SECOND_SANDBOXED
 
 if TYPE_CHECKING:  # the workers import this package, and pydantic has no business there
     from router.settings import SandboxSection, VerifySection
+
+_SANDBOXED = {**SANDBOXED_TYPES, **SECOND_SANDBOXED}
 
 
 class IsolatedVerifier:
@@ -38,9 +41,9 @@ class IsolatedVerifier:
 
     async def verify(self, checks: Sequence[CheckSpec], text: str) -> tuple[CheckResult, ...]:
         """One result a check, in the order given. Raises `VerifierUnavailable` when the workers' queue is full."""
-        pure = [check for check in checks if check.type not in SANDBOXED_TYPES]
+        pure = [check for check in checks if check.type not in _SANDBOXED]
         results = {result.id: result for result in await self._pool.verify(pure, text)}
-        sandboxed = [check for check in checks if check.type in SANDBOXED_TYPES]
+        sandboxed = [check for check in checks if check.type in _SANDBOXED]
         for result in await asyncio.gather(*(self._run(check, text) for check in sandboxed)):
             results[result.id] = result
         return tuple(results[check.id] for check in checks)
@@ -50,7 +53,7 @@ class IsolatedVerifier:
         for check in checks:
             if check.type == command.TYPE.name and check.params["name"] not in self._sandbox.programs:
                 raise InvalidRequest(f"the command of check {check.id} is not configured", param="verification.checks")
-        needs_sandbox = any(check.type in SANDBOXED_TYPES for check in checks)
+        needs_sandbox = any(check.type in _SANDBOXED for check in checks)
         return self._pool.available() and (not needs_sandbox or self._sandbox.available())
 
     def idle(self) -> bool:
@@ -74,7 +77,7 @@ class IsolatedVerifier:
     async def _judge(self, check: CheckSpec, text: str) -> Judgement:
         if len(text) > MAX_TEXT_CHARS:
             return undecided("the text is too long to check")
-        kind = SANDBOXED_TYPES[check.type]
+        kind = _SANDBOXED[check.type]
         try:
             async with self._sandbox.job() as job:
                 return await kind.run(msgspec.convert(check.params, kind.params), text, job, check.timeout_s)

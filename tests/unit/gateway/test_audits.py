@@ -135,6 +135,16 @@ async def test_only_what_was_verified_and_has_a_second_verifier_is_read(tmp_path
     assert gateway.metric('thinktwice_audits_total{result="agree",verifier="math"}') == 0
 
 
+@pytest.mark.parametrize(("type_", "read"), [("python_tests", 1), ("sql", 1), ("command", 0)])
+async def test_code_is_read_again_and_an_operators_command_is_not(tmp_path: Path, type_: str, read: int) -> None:
+    gateway, verifier, audits = audited(tmp_path)
+    await ask(gateway, check_spec("right", type=type_))
+    async with auditing(audits):
+        await asyncio.sleep(0.15)
+    assert verifier.calls == 1
+    assert gateway.metric(f'thinktwice_audits_total{{result="agree",verifier="{type_}"}}') == read
+
+
 async def test_the_share_is_drawn_and_no_request_waits(tmp_path: Path) -> None:
     gateway, verifier, audits = audited(tmp_path, share=0.4)
     async with auditing(audits):
