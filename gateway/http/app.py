@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from starlette.applications import Starlette
+from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -33,7 +33,12 @@ _log = logging.getLogger(__name__)
 def create_app(runtime: Runtime) -> RequestScope:
     """The application over a running gateway. The request id is the outermost, so that a 500 carries it as well."""
     passed_on = [_route(path, partial(_passthrough, path=path), Role.USER, "POST") for path in ROUTES]
-    app = Starlette(
+    app = FastAPI(
+        title="thinktwice",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        # Starlette's own routes: bodies are decoded by our parser, so FastAPI's resolution of parameters is only cost.
         routes=[  # tried in this order: what is asked most comes first
             _route("/v1/chat/completions", _chat, Role.USER, "POST"),
             _route("/healthz", _healthz, None),  # the probes say nothing but whether the gateway works
