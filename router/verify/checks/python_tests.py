@@ -137,7 +137,7 @@ def same(expected: Any, value: Any) -> bool:
     A tuple may stand for a list, an int for a float; a bool is never a number; floats agree within 1e-9 of their size.
     """
     if type(expected) is float:
-        return type(value) in (int, float) and math.isclose(value, expected, rel_tol=_RTOL, abs_tol=_ATOL)
+        return type(value) in (int, float) and _close(value, expected)
     if type(expected) is list:
         return type(value) in (list, tuple) and len(value) == len(expected) and all(map(same, expected, value))
     if type(expected) is dict:
@@ -147,6 +147,13 @@ def same(expected: Any, value: Any) -> bool:
             and all(same(item, value[key]) for key, item in expected.items())
         )
     return type(value) is type(expected) and bool(value == expected)
+
+
+def _close(value: float, expected: float) -> bool:
+    try:
+        return math.isclose(value, expected, rel_tol=_RTOL, abs_tol=_ATOL)
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 def _admit_code(code: str) -> None:

@@ -25,6 +25,7 @@ from router.verify.sql_text import BadSql, sorts_its_result, statements
 
 MIN_FIXTURES, MAX_FIXTURES = 2, 16
 _RTOL, _ATOL = 1e-6, 1e-9
+_INT64 = 2**63
 _SETUP = ("CREATE", "INSERT", "UPDATE", "DELETE", "ALTER", "DROP", "WITH")
 _QUERY = ("SELECT", "WITH", "VALUES")
 _KINDS = (("CREATE", "TRIGGER"), ("CREATE", "VIRTUAL"))  # of statements that hold others, or run modules
@@ -66,6 +67,8 @@ def admit(params: SqlParams) -> None:
     for index, fixture in enumerate(params.fixtures or []):
         if len(fixture.expect) > MAX_ROWS or len({len(row) for row in fixture.expect}) > 1:
             raise InvalidRequest(f"must be at most {MAX_ROWS} rows of equal length", param=f"fixtures[{index}].expect")
+        if any(isinstance(cell, int) and not -_INT64 <= cell < _INT64 for row in fixture.expect for cell in row):
+            raise InvalidRequest("has an integer that SQLite cannot hold", param=f"fixtures[{index}].expect")
     if params.fixtures is not None and not any(fixture.expect for fixture in params.fixtures):
         raise InvalidRequest("must expect a row at least once", param="fixtures")
 

@@ -120,7 +120,7 @@ async def test_test_code(sandbox: Sandbox, code: str, text: str, outcome: Outcom
         (1.0, 1.001, False), (1.0, float("nan"), False), (None, 0, False), ("", None, False), ("a", "a", True),
         ([1, 2], [1, 2], True), ([1, 2], (1, 2), True), ([1, 2], [1], False), ([1], [True], False), ([1], "1", False),
         ({"a": [1]}, {"a": [1]}, True), ({"a": 1}, {"a": True}, False), ({"a": 1}, {"a": 1, "b": 2}, False),
-        ({"1": 1}, {1: 1}, False), ([], {}, False), ({}, [], False),
+        ({"1": 1}, {1: 1}, False), ([], {}, False), ({}, [], False), (1.0, 10**400, False),
     ],
 )  # fmt: skip
 def test_equality_is_of_type_and_value(expected: Any, value: Any, equal: bool) -> None:

@@ -128,6 +128,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"setup": [ONE], "reference_query": SUMS}, "setup"),
     ({"fixtures": [{"setup": ONE, "expect": []}] * 2}, "fixtures"),
     ({"fixtures": [{"setup": ONE, "expect": [[1], [1, 2]]}] * 2}, "fixtures[0].expect"),
+    ({"fixtures": [{"setup": ONE, "expect": [[10**400]]}] * 2}, "fixtures[0].expect"),
     ({"fixtures": [{"setup": ONE, "expect": [[{}]]}] * 2}, "fixtures[0].expect[0][0]"),
     ({**FIXTURES, "dialect": "oracle"}, "dialect"),
     (database(""), "fixtures[0].setup"),
