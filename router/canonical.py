@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from router import strict_json
+from router.domain import CheckResult, Sample
 from router.enums import TaskKind
 from router.extract import FinalAnswer, Missing, final_answer, hedged, last_number, stated_number
 from router.quantity import CURRENCIES, MEASURES, parse_quantity
@@ -29,6 +30,22 @@ _OR = re.compile(r"\b(?:or|and)\b", re.IGNORECASE)
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox)\s*\{([^{}]*)\}")
 _COMPATIBLE_ONLY = ("<super>", "<sub>", "<fraction>")  # folding these would turn 10² into 102
 _json_encoder = msgspec.json.Encoder(order="sorted", decimal_format="number")
+
+
+def vote_key(sample: Sample, kind: TaskKind, results: Sequence[CheckResult]) -> str | None:
+    """What an ended sample votes by, or `None` when it does not vote.
+
+    Tool calls vote by value, code by what it computed in the checks that ran it, all else by its answer. A sample cut
+    at its token limit gives no vote: its last number is only where it happened to end.
+    """
+    if sample.finish_reason == "length":
+        return None
+    if calls := sample.message.get("tool_calls"):
+        return tool_calls_key(calls)
+    if kind is TaskKind.CODE:
+        keys = [result.key for result in results if result.type == "python_outputs"]
+        return ":".join(key for key in keys if key) if all(keys) else None
+    return answer_key(sample.text, kind)
 
 
 def answer_key(text: str, kind: TaskKind) -> str | None:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from router.canonical import answer_key, tool_calls_key
+from router.canonical import vote_key
 from router.domain import Candidate, CheckResult, CheckSpec, Prompt, Sample, Tokens, Turn, VerificationSpec
 from router.enums import CheckClass, Outcome, Stopped, TaskKind
 from router.errors import BackendError, BackendTimeout, VerifierUnavailable
@@ -98,9 +98,8 @@ class Decoder:
     async def judge(self, task: Task, sample: Sample) -> Candidate:
         """Run the task's checks on one sample and find the answer it votes for.
 
-        A sample cut at its token limit gives no vote: its last number is only where it happened to end. A sample that
-        calls tools votes by its calls; it is a step and no answer, so that only checks with a veto read it. A verifier
-        that cannot take the work makes the checks errors, never failures.
+        A sample that calls tools is a step and no answer, so that only checks with a veto read it. A verifier that
+        cannot take the work makes the checks errors, never failures.
         """
         checks = task.spec.checks
         calls = sample.message.get("tool_calls")
@@ -108,8 +107,7 @@ class Decoder:
         results = await self._results([check for check in read if check.klass is not CheckClass.VETO], sample.text)
         results += await self._results([check for check in read if check.klass is CheckClass.VETO], sample.shown)
         results += tuple(_not_run(check, Outcome.SKIPPED, "tool calls") for check in checks if check not in read)
-        key = tool_calls_key(calls) if calls else answer_key(sample.text, task.kind)
-        key = key if sample.finish_reason != "length" else None
+        key = vote_key(sample, task.kind, results)
         evidence = task.evidence(sample, results) if task.evidence else 0.0
         return Candidate(sample, key, results, compose(results, checks), evidence)
 

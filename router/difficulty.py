@@ -67,6 +67,7 @@ _KIND_OF_CHECK = {
     "choice": TaskKind.CHOICE,
     "exact": TaskKind.SHORT,
     "json_schema": TaskKind.JSON,
+    "python_outputs": TaskKind.CODE,
 }
 
 

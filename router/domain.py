@@ -134,6 +134,7 @@ class CheckResult:
     ms: float
     version: str
     detail: str = ""
+    key: str | None = None  # what a program computes, hashed: code votes by it
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,7 @@ class TaskKind(StrEnum):
     CHOICE = "choice"
     SHORT = "short"
     JSON = "json"
+    CODE = "code"
     OPEN = "open"
 
     @property

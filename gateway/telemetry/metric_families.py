@@ -21,6 +21,7 @@ CHECK_TYPES = (
     "arithmetic_steps",
     "format",
     "python_tests",
+    "python_outputs",
     "sql",
     "command",
     "policy",

@@ -78,7 +78,7 @@ class CommandSection(Section):
 
 
 class SandboxSection(Section):
-    """Isolation of the checks that run code: `python_tests`, `sql` and `command`."""
+    """Isolation of the checks that run code: `python_tests`, `python_outputs`, `sql` and `command`."""
 
     backend: Literal["auto", "bwrap", "landlock", "off"] = Field(
         "auto",

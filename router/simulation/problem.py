@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from router.canonical import answer_key
+from router.canonical import vote_key
 from router.difficulty import detect_task
 from router.domain import Candidate, CheckResult, CheckSpec, Prompt, Sample, VerificationSpec
 from router.enums import CheckClass, TaskKind
@@ -59,8 +59,7 @@ async def judged(rows: Iterable[BankRow], verify: Verify, at_once: int = 8) -> t
     async def judge(row: BankRow, kind: TaskKind, sample: Sample) -> Candidate:
         async with places:
             results = await verify(row.checks, sample.text)
-        key = answer_key(sample.text, kind) if sample.finish_reason != "length" else None
-        return Candidate(sample, key, results, compose(results, row.checks))
+        return Candidate(sample, vote_key(sample, kind, results), results, compose(results, row.checks))
 
     async def problem(row: BankRow) -> Problem:
         kind = detect_task(row.prompt, row.checks)

@@ -19,12 +19,14 @@ Params = TypeVar("Params", bound=msgspec.Struct)
 class Judgement(NamedTuple):
     """What a check found. `score` is in [0, 1], `None` unless the outcome is a pass that earns credit, or a fail.
 
-    `detail` is one short clause in fixed words: it never quotes the reference or the answer.
+    `detail` is one short clause in fixed words: it never quotes the reference or the answer. `key` is what the answer
+    votes by, of a check that finds one.
     """
 
     outcome: Outcome
     score: float | None
     detail: str = ""
+    key: str | None = None
 
 
 PASSED = Judgement(Outcome.PASS, 1.0)

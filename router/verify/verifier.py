@@ -71,7 +71,7 @@ class IsolatedVerifier:
         found = await self._judge(check, text)
         ms = (time.perf_counter() - started) * 1000
         return CheckResult(
-            check.id, check.type, check.klass, found.outcome, found.score, ms, check.version, found.detail
+            check.id, check.type, check.klass, found.outcome, found.score, ms, check.version, found.detail, found.key
         )
 
     async def _judge(self, check: CheckSpec, text: str) -> Judgement:

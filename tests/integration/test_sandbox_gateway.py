@@ -19,20 +19,24 @@ BAD = "```python\ndef answer(): return 42\n```"
 CHECK = {"type": "python_tests", "entry": "answer", "cases": [{"expect": SECRET}]}
 
 
-def ask(gateway: GatewayProcess, text: str) -> openai.types.chat.ChatCompletion:
+OUTPUTS = {"type": "python_outputs", "entry": "f", "args": ["int"]}
+DOUBLES = ("def f(n): return 2 * n", "def f(n): return n", "def f(n): return n + n")
+
+
+def ask(gateway: GatewayProcess, text: str, **verification: object) -> openai.types.chat.ChatCompletion:
     client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="none")
     with client:
         return client.chat.completions.create(
             model="champion",
             messages=[{"role": "user", "content": text}],
-            extra_body={"verification": {"checks": [CHECK]}},
+            extra_body={"verification": {"checks": [CHECK]} | verification},
         )
 
 
 @pytest.mark.parametrize("tier", Tier)
 def test_the_model_that_is_right_sometimes_is_verified(tier: Tier, tmp_path: Path) -> None:
     launcher_or_skip(tier)
-    scripts = {"mixed": Script((BAD, BAD, GOOD)), "wrong": Script((BAD,))}
+    scripts = {"mixed": Script((BAD, BAD, GOOD)), "wrong": Script((BAD,)), "untested": Script(DOUBLES)}
     with (
         MockEngine(scripts) as engine,
         GatewayProcess(tmp_path, engine.url, env={"THINKTWICE_SANDBOX__BACKEND": tier.value}) as gateway,
@@ -43,6 +47,11 @@ def test_the_model_that_is_right_sometimes_is_verified(tier: Tier, tmp_path: Pat
         assert answer.choices[0].message.content == GOOD
         assert (verification["status"], verification["escalated"], verification["samples"]) == ("verified", True, 3)
         assert (ask(gateway, "wrong").model_extra or {})["verification"]["status"] == "failed"
+        for _ in range(2):  # never from the cache
+            answer = ask(gateway, "untested", checks=[OUTPUTS], samples={"min": 5})
+            agreed = (answer.model_extra or {})["verification"]
+            assert (agreed["status"], agreed["samples"], agreed["cached"]) == ("consensus", 5, False)
+            assert agreed["votes"] >= 3 and answer.choices[0].message.content != DOUBLES[1]
         assert all(str(SECRET) not in json.dumps(request) for request in engine.requests)
         assert gateway.stop() == 0
 

@@ -79,6 +79,8 @@ def test_the_checks_say_what_the_answer_is() -> None:
     numeric = check_spec(type="numeric")
     assert detect_task(prompt("Tell me about Rome."), (numeric,)) is TaskKind.NUMBER
     assert detect_task(prompt("How many?", tools=[{"type": "function"}])) is TaskKind.OPEN
+    code = check_spec(type="python_outputs", klass=CheckClass.SOFT)
+    assert detect_task(prompt("Write a function."), (code,)) is TaskKind.CODE
     process = check_spec(type="arithmetic_steps", klass=CheckClass.PROCESS)
     assert detect_task(prompt("Tell me about Rome."), (process,)) is TaskKind.OPEN
 

@@ -12,6 +12,7 @@ import pytest_asyncio
 from router.enums import Outcome, Tier
 from router.errors import InvalidRequest
 from router.sandbox.sandbox import Sandbox
+from router.verify.check_type import Judgement
 from router.verify.checks.python_tests import same
 from router.verify.spec import parse_checks
 from tests.support.checking import judge
@@ -53,14 +54,14 @@ CASE_VERDICTS: list[tuple[str, Outcome, float, str]] = [
 @on_both
 @pytest.mark.parametrize(("text", "outcome", "score", "detail"), CASE_VERDICTS)
 async def test_cases(sandbox: Sandbox, text: str, outcome: Outcome, score: float, detail: str) -> None:
-    assert await judge(sandbox, CASES, text) == (outcome, score, detail)
+    assert await judge(sandbox, CASES, text) == Judgement(outcome, score, detail)
 
 
 @on_both
 async def test_a_slow_candidate_fails(sandbox: Sandbox) -> None:
     text = fenced("def add(a, b):\n    if a < 0:\n        while True: pass\n    return a + b")
     found = await judge(sandbox, CASES, text, timeout_s=0.5)
-    assert found == (Outcome.FAIL, 0.5, "1 of 2 cases passed; over its deadline")
+    assert found == Judgement(Outcome.FAIL, 0.5, "1 of 2 cases passed; over its deadline")
 
 
 CHECK = """
