@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(settings: Settings) -> None:
     """Find what cannot work before any socket is bound. Raises `ConfigError`."""
-    from gateway.bootstrap import check_settings  # noqa: PLC0415 - keeps `--help` quick
+    from gateway.bootstrap.checks import check_settings  # noqa: PLC0415 - keeps `--help` quick
     from gateway.tenants.key_file import KeyFile  # noqa: PLC0415
 
     check_settings(settings)

@@ -34,7 +34,7 @@ def _allow_open_files() -> None:
 
 async def _serve_until_stopped(settings: Settings, listener: socket.socket, on_serving: Callable[[], None]) -> int:
     """Open the runtime, serve, close it. Raises `ThinkTwiceError` when a part of it cannot start."""
-    from gateway.bootstrap import open_runtime  # noqa: PLC0415
+    from gateway.bootstrap.runtime import open_runtime  # noqa: PLC0415
     from gateway.http.app import create_app  # noqa: PLC0415
     from gateway.http.connection import ConnectionLimits  # noqa: PLC0415
     from gateway.http.server import DrainingServer  # noqa: PLC0415

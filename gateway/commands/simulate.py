@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     from gateway.bench.report import environment  # noqa: PLC0415
     from gateway.bench.session import publish  # noqa: PLC0415
-    from gateway.bootstrap import router_settings  # noqa: PLC0415
+    from gateway.bootstrap.runtime import router_settings  # noqa: PLC0415
     from gateway.simulation.page import write_page  # noqa: PLC0415
     from gateway.simulation.tables import report_of  # noqa: PLC0415
     from router.settings import load_settings  # noqa: PLC0415

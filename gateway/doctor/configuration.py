@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.bootstrap import check_settings
+from gateway.bootstrap.checks import check_settings
 from gateway.doctor.finding import Finding, failed, good, warning
 from gateway.tenants.key_file import KeyFile
 from router.errors import ConfigError

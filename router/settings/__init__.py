@@ -3,7 +3,14 @@
 Both processes read the same file, so its schema lives here. Nothing else reads the environment.
 """
 
-from router.settings.answering import ProfileSection, RouterSection, SampleBounds, SandboxSection, VerifySection
+from router.settings.answering import (
+    ProfileSection,
+    RouterSection,
+    SampleBounds,
+    SandboxSection,
+    ToolsSection,
+    VerifySection,
+)
 from router.settings.file import ENV_PREFIX, Settings, load_settings
 from router.settings.guarding import PolicyListSection, PolicySection
 from router.settings.section import Section
@@ -27,6 +34,7 @@ __all__ = [
     "ServerSection",
     "Settings",
     "TenantSection",
+    "ToolsSection",
     "TrainingSection",
     "VerifySection",
     "load_settings",

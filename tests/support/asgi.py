@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message
 
 from gateway.adapters.memory_quota import MemoryQuota
 from gateway.adapters.vllm import VllmBackend
-from gateway.bootstrap import tenant_limits
+from gateway.bootstrap.checks import tenant_limits
 from gateway.http.admission import Admission
 from gateway.http.app import create_app
 from gateway.http.chat import ChatRoute

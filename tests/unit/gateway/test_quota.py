@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.bootstrap import check_settings
+from gateway.bootstrap.checks import check_settings
 from gateway.tenants.limiter import _span
 from gateway.tenants.quota import NANOS, Limits, limits_of
 from router.errors import ConfigError

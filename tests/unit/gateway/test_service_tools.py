@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion
 
-from gateway.bootstrap import check_settings
+from gateway.bootstrap.checks import check_settings
 from router.calculator import Calculator
 from router.domain import CheckResult, CheckSpec
 from router.enums import Reason, Route, Status, Stopped, ToolName

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from gateway.bootstrap import check_settings
+from gateway.bootstrap.checks import check_settings
 from router.enums import Outcome, Tier
 from router.errors import ConfigError, InvalidRequest
 from router.sandbox.launch import Program
