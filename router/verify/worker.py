@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import BinaryIO
 
 import msgspec
@@ -36,11 +37,12 @@ def main(arguments: list[str]) -> None:
     _end_with_parent(int(arguments[1]))
     jobs, reports = _take_pipes()
     _warm_up()
+    peak_rss_bytes = _peak_rss_reader()
     _wall_off()
     _send(reports, Ready())
     decoder = msgspec.json.Decoder(Job)
     while (payload := _read(jobs)) is not None:
-        _serve(decoder.decode(payload), reports)
+        _serve(decoder.decode(payload), reports, peak_rss_bytes)
 
 
 def judge(task: Task, text: str) -> Judgement:
@@ -56,7 +58,7 @@ def judge(task: Task, text: str) -> Judgement:
         return undecided(f"internal {type(error).__name__}")
 
 
-def _serve(job: Job, reports: BinaryIO) -> None:
+def _serve(job: Job, reports: BinaryIO, peak_rss_bytes: Callable[[], int]) -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     seconds = int(usage.ru_utime + usage.ru_stime + job.cpu_s) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
@@ -72,7 +74,7 @@ def _serve(job: Job, reports: BinaryIO) -> None:
                 score=found.score,
                 detail=found.detail[:_MAX_DETAIL_CHARS],
                 ms=(time.perf_counter() - started) * 1000,
-                peak_rss_bytes=_peak_rss_bytes(),
+                peak_rss_bytes=peak_rss_bytes(),
             ),
         )
 
@@ -146,9 +148,22 @@ def _send(pipe: BinaryIO, message: msgspec.Struct) -> None:
         pending = pending[written or 0 :]
 
 
-def _peak_rss_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def _peak_rss_reader() -> Callable[[], int]:
+    """What tells this program's peak memory, in bytes.
+
+    Linux counts `ru_maxrss` on from the process that forked us, across the exec: under a parent of a gigabyte every
+    worker would seem to be one. `VmHWM` is of the program alone.
+    """
+    if sys.platform != "linux":
+        return lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    status = os.open("/proc/self/status", os.O_RDONLY)
+
+    def peak() -> int:
+        lines = os.pread(status, 4096, 0).splitlines()
+        kib = next(line.split()[1] for line in lines if line.startswith(b"VmHWM:"))
+        return int(kib) * 1024
+
+    return peak
 
 
 if __name__ == "__main__":

@@ -231,6 +231,16 @@ async def test_recycled_when_it_has_grown() -> None:
         assert (await settled(pool, 1))[0].pid != first
 
 
+async def test_the_size_of_its_parent_is_not_its_own() -> None:
+    ballast = bytearray(400 * 1024 * 1024)
+    ballast[::4096] = bytes([1]) * len(ballast[::4096])  # resident
+    async with WorkerPool(workers=1) as pool:
+        first = (await settled(pool, 1))[0]
+        await pool.verify(checks(NUMERIC), "Answer: 5")
+        assert (await settled(pool, 1))[0].pid == first.pid
+        assert 10 << 20 < first.peak_rss_bytes < 300 << 20
+
+
 async def test_out_of_memory_is_an_error(shared: WorkerPool) -> None:
     (worker,) = await settled(shared, 1)
     pages = int(Path(f"/proc/{worker.pid}/statm").read_text().split()[0])
