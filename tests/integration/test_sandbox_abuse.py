@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -65,6 +66,7 @@ class Bait:
     listener: socket.socket
     datagrams: socket.socket
     bystander: subprocess.Popen[bytes]
+    bystanders: set[int] = field(default_factory=set)  # children of this process from before: engines of other tests
     uids: set[int] = field(default_factory=set)
     found: dict[str, tuple[Judgement, float]] = field(default_factory=dict)
 
@@ -105,7 +107,9 @@ async def bait(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     listener.setblocking(False)
     datagrams.setblocking(False)
     bystander = subprocess.Popen(["sleep", "300"], env={"SECRET": SECRET, "PATH": os.defpath})
-    laid = Bait(folder, listener, datagrams, bystander)
+    laid = Bait(
+        folder, listener, datagrams, bystander, {pid for pid, parent, _ in processes() if parent == os.getpid()}
+    )
 
     def recorded(uids: list[int]) -> Iterator[int]:
         for uid in uids:
@@ -154,18 +158,19 @@ async def test_nothing_got_out_and_nothing_is_left(bait: Bait) -> None:
 
 
 def survivors(bait: Bait) -> list[int]:
-    """Processes of the sandboxes' users, and children of this process other than the bystander."""
-    found = []
+    """New children of this process, and orphans of the sandboxes' users; those of other tests have parents."""
+    children = {pid for pid, parent, _ in processes() if parent == os.getpid()} - bait.bystanders
+    orphans = {pid for pid, parent, uid in processes() if parent == 1 and uid in bait.uids}
+    return sorted(children | orphans)
+
+
+def processes() -> Iterator[tuple[int, int, int]]:
+    """Process id, its parent's and its user's of every process."""
     for entry in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            status = Path("/proc", entry, "status").read_text()
-        except OSError:
-            continue
-        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-        ours = int(fields["PPid"]) == os.getpid() or int(fields["Uid"].split()[0]) in bait.uids
-        if ours and int(entry) != bait.bystander.pid:
-            found.append(int(entry))
-    return found
+        with suppress(OSError):
+            lines = Path("/proc", entry, "status").read_text().splitlines()
+            fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+            yield int(entry), int(fields["PPid"]), int(fields["Uid"].split()[0])
 
 
 @pytest.mark.parametrize("tier", Tier)
