@@ -18,11 +18,12 @@ from typing import Any
 
 import msgspec
 
+from gateway.local.children import free_port
 from gateway.tenants.key_file import KeyFile
 from gateway.tenants.keys import Role
 from tests.bench.canned_engine import MODEL
 from tests.bench.load import Request, drive, post
-from tests.support.gateway_process import GatewayProcess, free_port
+from tests.support.gateway_process import GatewayProcess
 from tests.support.redis_server import RedisServer
 
 DIRECT, LITELLM, PORTKEY = "direct", "LiteLLM", "Portkey"

@@ -13,7 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support.gateway_process import GatewayProcess, free_port, get, text_of
+from gateway.local.children import free_port
+from tests.support.gateway_process import GatewayProcess, get, text_of
 from tests.support.mock_engine import MODEL, Fault, MockEngine, Script
 from tests.support.redis_server import RedisServer
 from tests.support.serving import metric

@@ -9,7 +9,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.support.gateway_process import GatewayProcess, free_port, get, text_of
+from gateway.local.children import free_port
+from tests.support.gateway_process import GatewayProcess, get, text_of
 from tests.support.mock_engine import MockEngine, Script
 from tests.support.serving import metric
 

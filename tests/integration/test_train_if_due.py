@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
+from gateway.local.children import free_port
 from router.errors import ConfigError, TrainingError
 from router.fs import try_lock
 from router.log.segments import CORRUPT
 from router.registry import Action
-from tests.support.gateway_process import GatewayProcess, free_port
+from tests.support.gateway_process import GatewayProcess
 from tests.support.mock_engine import MODEL, MockEngine
 from tests.support.scripted_gateway import Respond, ScriptedGateway, completion
 from tests.support.tiny_policy import tiny_model

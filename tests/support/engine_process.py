@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.request
 
-from tests.support.gateway_process import free_port
+from gateway.local.children import free_port
 from tests.support.mock_engine import MockEngine, Script
 
 WRONG = " or \\boxed{-1}"

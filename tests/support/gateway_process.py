@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gateway.local.children import free_port
 from router.log.groups import read_groups
 from router.records import GroupRecord
 
@@ -166,10 +166,3 @@ def text_of(url: str) -> str:
     """Body of a GET that is text, such as /metrics."""
     with urllib.request.urlopen(url, timeout=10) as response:
         return str(response.read().decode())
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

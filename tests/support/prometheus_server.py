@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
+from gateway.local.children import free_port
 from tests.support.engines import cache_folder
-from tests.support.gateway_process import free_port
 
 _FILL = Path(__file__).parents[2] / "deploy" / "debian-prometheus"
 _UNAVAILABLE = 3  # its exit code where Prometheus cannot be had

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 
+from gateway.local.children import free_port
 from gateway.redis_server import find_server
 
 
@@ -14,7 +15,7 @@ class RedisServer:
     """Starts, stops and kills one server; the port stays the same over restarts."""
 
     def __init__(self, port: int | None = None) -> None:
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -67,9 +68,3 @@ class RedisServer:
             return self.command("PING") == "PONG"
         except OSError:
             return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

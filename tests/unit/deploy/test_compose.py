@@ -17,11 +17,11 @@ import yaml
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
+from gateway.local.children import free_port
 from gateway.redis_server import find_server
 from router.cli import GROUP, build_parser
 from router.settings import Settings, load_settings
 from tests.support.compose import CHOSEN, DEPLOY, FILE, ROOT, compose, flags, service
-from tests.support.gateway_process import free_port
 from tests.support.prometheus_server import prometheus_folder
 
 SERVICES = ("vllm", "redis", "gateway", "trainer", "prometheus", "grafana")

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from gateway.engine.command import register, run
+from gateway.local.children import free_port
 
 PROGRAM = (
     "import argparse, sys; from gateway.engine.command import register;"
@@ -28,12 +29,6 @@ def arguments(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     register(parser.add_subparsers())
     return parser.parse_args(["engine", *words])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
