@@ -39,10 +39,12 @@ async def _serve_until_stopped(settings: Settings, listener: socket.socket, on_s
     from gateway.http.connection import ConnectionLimits  # noqa: PLC0415
     from gateway.http.server import DrainingServer  # noqa: PLC0415
 
-    _stop_by_cancelling()
+    starting, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert starting is not None
+    _on_stop(lambda: loop.call_soon_threadsafe(starting.cancel))  # what was started is closed again
     try:
         async with open_runtime(settings) as runtime:
-            _ignore_stop_signals()
+            _on_stop(runtime.drain.begin)  # as the server's own handlers do once it has set them
             limits = ConnectionLimits(settings.server.max_connections, settings.server.slow_client_s)
             server = DrainingServer(create_app(runtime), runtime.drain, limits, on_serving)
             gc.collect()
@@ -53,16 +55,7 @@ async def _serve_until_stopped(settings: Settings, listener: socket.socket, on_s
         return 0  # stopped before it served
 
 
-def _stop_by_cancelling() -> None:
-    """Until it serves, a stop signal cancels the running task: what was started is closed again."""
-    starting = asyncio.current_task()
-    assert starting is not None
+def _on_stop(act: Callable[[], object]) -> None:
+    """Let a stop signal do `act`. One handler replaces the other with no moment between, in which a stop were lost."""
     for stop in STOP_SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(stop, starting.cancel)
-
-
-def _ignore_stop_signals() -> None:
-    """While uvicorn serves it has handlers of its own, and it raises the signal once more after it has drained."""
-    for stop in STOP_SIGNALS:
-        asyncio.get_running_loop().remove_signal_handler(stop)
-        signal.signal(stop, lambda *_: None)
+        signal.signal(stop, lambda *_: act())

@@ -46,6 +46,10 @@ class _Running:
                 return
             self.serves = self.fault is None
 
+    def ended_as_asked(self, code: int) -> bool:
+        """Whether `code` is that of a good end: a stop before its handlers are set ends the process outright."""
+        return code == 0 or (self.stopping and not self.serves and code == -signal.SIGTERM)
+
     def stop(self) -> None:
         """Ask for its end, once: an interpreter that is ending anyway would die of a second signal."""
         if not self.stopping:
@@ -69,7 +73,7 @@ class Supervisor:
         self._settings, self._port = settings, port
         self._places = [_Place() for _ in range(settings.server.workers)]
         self._stopping = self._complete = False
-        self._codes: list[int] = []
+        self._bad_codes: list[int] = []
         self._fault: ThinkTwiceError | None = None
 
     def run(self) -> int:
@@ -87,11 +91,11 @@ class Supervisor:
             self._await_news()
             for number, place in enumerate(self._places):
                 self._look(number, place)
-            self._complete = self._complete or all(place.running and place.running.serves for place in self._places)
+            self._see_whether_complete()
         if self._fault is not None:
             raise self._fault
-        if any(self._codes):
-            raise ThinkTwiceError(f"the serving processes ended with exit codes {self._codes}")
+        if self._bad_codes:
+            raise ThinkTwiceError(f"serving processes ended with exit codes {self._bad_codes}")
         return 0
 
     def _stop(self, *_: object) -> None:
@@ -119,6 +123,11 @@ class Supervisor:
         due = [place.due - now for place in self._places if place.running is None]
         wait([*(each.process.sentinel for each in running), *pipes], max(min([_LOOK_S, *due]), 0.0))
 
+    def _see_whether_complete(self) -> None:
+        if not self._complete and all(place.running and place.running.serves for place in self._places):
+            self._complete = True
+            _log.info("%d processes serve port %d", len(self._places), self._port)
+
     def _look(self, number: int, place: _Place) -> None:
         """Take in what the process of a place has said, and its end."""
         running = place.running
@@ -132,7 +141,7 @@ class Supervisor:
         running.told.close()
         running.process.close()
         if self._stopping or not self._complete:
-            self._codes.append(code)
+            self._bad_codes += [] if running.ended_as_asked(code) else [code]
             self._fault = self._fault or running.fault
             self._stop()
             return

@@ -179,6 +179,14 @@ async def test_two_workers_serve_one_port_and_keep_a_log_each(tmp_path: Path, en
     assert list(tmp_path.glob("log/*/*.open")) == []
 
 
+async def test_a_stop_is_not_lost_while_the_server_starts(tmp_path: Path, engine: MockEngine) -> None:
+    for attempt in range(3):
+        gateway = GatewayProcess(tmp_path / str(attempt), engine.url)
+        gateway.launch()
+        await until(lambda gateway=gateway: "gateway.watcher" in gateway.output)  # the last line before it serves
+        assert await asyncio.to_thread(gateway.stop) == 0, gateway.output
+
+
 async def test_workers_do_not_outlive_their_supervisor(tmp_path: Path, engine: MockEngine) -> None:
     with GatewayProcess(tmp_path, engine.url, args=["--workers", "2"]) as gateway:
         port = gateway.port
@@ -206,6 +214,7 @@ async def test_a_killed_worker_gets_a_successor_and_is_reported(tmp_path: Path, 
                         found.add(pid)
             return found
 
+        await until(lambda: "2 processes serve port" in gateway.output)  # before that the end of one is the end of all
         await until(lambda: len(gateway.groups()) == 1)  # on disk: what a killed process still had to write is lost
         first = serving()
         assert len(first) == 2

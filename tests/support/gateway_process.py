@@ -137,6 +137,7 @@ class GatewayProcess:
             code = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.wait()
             raise AssertionError(f"the gateway did not end within {timeout_s} s:\n{self.output}") from None
         self._reader.join(10)
         return code
