@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ from router.errors import TrainingError
 from router.stats import NO_DATA, Estimate, Rate, bootstrap_mean, bootstrap_ratio, paired_difference, wilson
 from training.evaluate import Arm, Plan, Trial
 from training.gate import POWER, Decision, Evidence, decide, e_value, mcnemar_p, minimum_detectable_effect
-from training.guards import error_guard, length_guard, truncation_guard
+from training.guards import Guard, error_guard, length_guard, set_guard, truncation_guard
 from training.http_client import Answer
+from training.questions import Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class ArmSummary:
     policy: str
     solved: Rate
     tokens_per_answer: Estimate  # completion tokens of a sample
+    seconds_per_answer: Estimate
     tokens_per_solved: Estimate  # all tokens of all samples
     cost_per_solved_usd: Estimate  # no value while an answer has no price
     truncated: Rate
@@ -67,23 +69,28 @@ class Comparison:
 
 
 def compare(plan: Plan, served: Mapping[Arm, str], trials: Sequence[Trial], alpha: float) -> Comparison:
-    """The comparison of finished trials. Raises `TrainingError` when no question was answered by both arms."""
+    """The comparison of finished trials; questions of a guard set count for its guard and for the error guard alone.
+
+    Raises `TrainingError` when no question outside the guard sets was answered by both arms.
+    """
     by_arm = {arm: {trial.line: trial for trial in trials if trial.arm is arm} for arm in Arm}
-    errors = {arm: Counter(trial.error for trial in by_arm[arm].values() if trial.error) for arm in Arm}
-    pairs = _pairs(plan, by_arm)
+    tested = [question for question in plan.questions if question.guard is None]
+    pairs = _pairs(tested, by_arm)
     if not pairs:
-        found = ", ".join(f"{count} x {name}" for name, count in sum(errors.values(), Counter()).most_common())
+        errors = Counter(trial.error for trial in trials if trial.error)
+        found = ", ".join(f"{count} x {name}" for name, count in errors.most_common()) or "only guard sets were asked"
         raise TrainingError(f"no question was answered by both policies ({found}), so there is no verdict")
-    solved = [(candidate.solved is True, champion.solved is True) for candidate, champion in pairs]
+    solved = _solved(pairs)
     outcomes = Counter(solved)
     n01, n10 = outcomes[True, False], outcomes[False, True]
     guards = (
         length_guard([(candidate.length, champion.length) for candidate, champion in pairs], plan.seed),
         truncation_guard([(candidate.truncated, champion.truncated) for candidate, champion in pairs]),
         error_guard([_errors(by_arm, question.line) for question in plan.questions]),
+        *_set_guards(plan.questions, by_arm),
     )
     evidence = Evidence(
-        asked=len(plan.questions),
+        asked=len(tested),
         pairs=len(pairs),
         n01=n01,
         n10=n10,
@@ -93,10 +100,7 @@ def compare(plan: Plan, served: Mapping[Arm, str], trials: Sequence[Trial], alph
         guards=guards,
     )
     return Comparison(
-        arms={
-            Arm.CANDIDATE: _summary(served[Arm.CANDIDATE], [pair[0] for pair in pairs], errors[Arm.CANDIDATE], plan),
-            Arm.CHAMPION: _summary(served[Arm.CHAMPION], [pair[1] for pair in pairs], errors[Arm.CHAMPION], plan),
-        },
+        arms=summaries(plan, served, trials),
         evidence=evidence,
         both=outcomes[True, True],
         neither=outcomes[False, False],
@@ -106,9 +110,28 @@ def compare(plan: Plan, served: Mapping[Arm, str], trials: Sequence[Trial], alph
     )
 
 
-def _pairs(plan: Plan, by_arm: Mapping[Arm, Mapping[int, Trial]]) -> list[tuple[Answer, Answer]]:
-    """The answers to the questions that both arms answered, in the order of the file."""
-    found = ((by_arm[Arm.CANDIDATE][each.line], by_arm[Arm.CHAMPION][each.line]) for each in plan.questions)
+def summaries(plan: Plan, served: Mapping[Arm, str], trials: Sequence[Trial]) -> dict[Arm, ArmSummary]:
+    """Each arm on the questions outside the guard sets that both answered."""
+    by_arm = {arm: {trial.line: trial for trial in trials if trial.arm is arm} for arm in Arm}
+    pairs = _pairs([question for question in plan.questions if question.guard is None], by_arm)
+    errors = {arm: Counter(trial.error for trial in by_arm[arm].values() if trial.error) for arm in Arm}
+    return {
+        arm: _summary(served[arm], [pair[side] for pair in pairs], errors[arm], plan) for side, arm in enumerate(Arm)
+    }
+
+
+def _set_guards(questions: Sequence[Question], by_arm: Mapping[Arm, Mapping[int, Trial]]) -> Iterator[Guard]:
+    for name in dict.fromkeys(question.guard for question in questions if question.guard is not None):
+        yield set_guard(name, _solved(_pairs([each for each in questions if each.guard == name], by_arm)))
+
+
+def _solved(pairs: Sequence[tuple[Answer, Answer]]) -> list[tuple[bool, bool]]:
+    return [(candidate.solved is True, champion.solved is True) for candidate, champion in pairs]
+
+
+def _pairs(questions: Sequence[Question], by_arm: Mapping[Arm, Mapping[int, Trial]]) -> list[tuple[Answer, Answer]]:
+    """The answers to those of the questions that both arms answered, candidate first."""
+    found = ((by_arm[Arm.CANDIDATE][each.line], by_arm[Arm.CHAMPION][each.line]) for each in questions)
     return [(ours.answer, theirs.answer) for ours, theirs in found if ours.answer and theirs.answer]
 
 
@@ -124,6 +147,7 @@ def _summary(policy: str, answers: Sequence[Answer], errors: Mapping[str, int], 
         policy=policy,
         solved=wilson(sum(answer.solved is True for answer in answers), len(answers)),
         tokens_per_answer=bootstrap_mean([answer.length for answer in answers], seed=plan.seed),
+        seconds_per_answer=bootstrap_mean([answer.seconds for answer in answers], seed=plan.seed),
         tokens_per_solved=bootstrap_ratio([float(answer.tokens) for answer in answers], solved, seed=plan.seed),
         cost_per_solved_usd=bootstrap_ratio(costs, solved, seed=plan.seed) if priced else NO_DATA,
         truncated=wilson(sum(answer.truncated for answer in answers), len(answers)),

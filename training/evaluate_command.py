@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -40,6 +41,9 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument("--limit", type=_positive, metavar="N", help="ask the first N questions")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the gateway (default: %(default)s)")
     parser.add_argument("--samples", type=int, choices=range(1, 6), default=1, help="of each answer (default: 1)")
+    parser.add_argument(
+        "--solve-at", type=int, choices=range(2, 6), metavar="K", help="also report, without a test, K voted samples"
+    )
     parser.add_argument("--concurrency", type=_positive, default=4, help="requests at a time (default: %(default)s)")
     parser.add_argument("--alpha", type=_level, default=0.05, help="one-sided level of the test (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of order, sampling and intervals (default: %(default)s)")
@@ -52,7 +56,7 @@ def register(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and say what came of it. Raises `ThinkTwiceError`."""
-    from training.comparison import compare  # noqa: PLC0415  # the SDK takes over a second to import
+    from training.comparison import compare, summaries  # noqa: PLC0415  # the SDK takes over a second to import
     from training.evaluate import Arm, Plan, evaluate  # noqa: PLC0415
     from training.evaluate_tables import show  # noqa: PLC0415
     from training.progress import asking_bar  # noqa: PLC0415
@@ -75,10 +79,17 @@ def run(args: argparse.Namespace) -> int:
         served, trials = asyncio.run(evaluate(args.url, plan, advance))
     comparison = compare(plan, served, trials, args.alpha)
     report = facts | comparison.as_dict()
+    at_k = None
+    if args.solve_at:
+        tested = [question for question in plan.questions if question.guard is None]
+        more = replace(plan, questions=tested, samples=args.solve_at)
+        with asking_bar(len(more.jobs())) as advance:
+            at_k = summaries(more, *asyncio.run(evaluate(args.url, more, advance)))
+        report["solve_at"] = {"samples": args.solve_at, "arms": {arm: asdict(each) for arm, each in at_k.items()}}
     if args.json:
         print(json.dumps(report))
     else:
-        show(comparison)
+        show(comparison, at_k)
     if args.out is not None:
         _write(args.out, report)
     return 0

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from router.stats import Estimate, Rate
-from training.comparison import Comparison
+from training.comparison import ArmSummary, Comparison
 from training.evaluate import Arm
 
 _PIPE_WIDTH = 160  # columns of a table that no terminal shows
 
 
-def show(comparison: Comparison) -> None:
-    """Print the comparison on stdout."""
+def show(comparison: Comparison, at_k: Mapping[Arm, ArmSummary] | None) -> None:
+    """Print the comparison on stdout, and what came of more samples where they were asked for."""
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
-    for table in (_arms(comparison), _test(comparison), _guards(comparison)):
+    more = [_arms(at_k, "Policies with --solve-at samples")] if at_k else []
+    for table in (_arms(comparison.arms, "Policies"), _test(comparison), _guards(comparison), *more):
         console.print(table)
     console.print("Intervals are 95 %, those of the guards 90 % (each bound 95 %).")
     console.print(Text(f"verdict: {comparison.decision.verdict}: {comparison.decision.why}"))
 
 
-def _arms(comparison: Comparison) -> Table:
-    table = Table("", *(f"{arm} {comparison.arms[arm].policy}" for arm in Arm), title="Policies", title_justify="left")
-    arms = [comparison.arms[arm] for arm in Arm]
+def _arms(summaries: Mapping[Arm, ArmSummary], title: str) -> Table:
+    table = Table("", *(f"{arm} {summaries[arm].policy}" for arm in Arm), title=title, title_justify="left")
+    arms = [summaries[arm] for arm in Arm]
     table.add_row("solved %", *(_number(each.solved, ".1f", 100) for each in arms))
     table.add_row("tokens / answer", *(_number(each.tokens_per_answer, ".1f") for each in arms))
+    table.add_row("seconds / answer", *(_number(each.seconds_per_answer, ".2f") for each in arms))
     table.add_row("tokens / solved", *(_number(each.tokens_per_solved, ".0f") for each in arms))
     table.add_row("cost / solved $", *(_number(each.cost_per_solved_usd) for each in arms))
     table.add_row("truncated %", *(_number(each.truncated, ".1f", 100) for each in arms))

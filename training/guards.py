@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from router.stats import Estimate, bootstrap_ratio, paired_difference
 
 LENGTH_MARGIN = 1.25  # answers at most a quarter longer
-SHARE_MARGIN = 0.05  # at most five points more truncated answers, or errors
+SHARE_MARGIN = 0.05  # at most five points more truncated answers, or errors, or fewer solved of a guard set
 CONFIDENCE = 0.90  # two-sided, so that the upper bound alone is a one-sided bound of 95 %
 
 
@@ -41,6 +41,12 @@ def length_guard(lengths: Sequence[tuple[float, float]], seed: int) -> Guard:
 def truncation_guard(truncated: Sequence[tuple[bool, bool]]) -> Guard:
     """Share of answers cut off at their token limit, candidate minus champion."""
     return Guard("truncated share (difference)", paired_difference(truncated, CONFIDENCE), SHARE_MARGIN)
+
+
+def set_guard(name: str, solved: Sequence[tuple[bool, bool]]) -> Guard:
+    """Share of the guard set `name` that is not solved, candidate minus champion; a pair of `solved` a question."""
+    lost = [(not candidate, not champion) for candidate, champion in solved]
+    return Guard(f"{name}: unsolved share (difference)", paired_difference(lost, CONFIDENCE), SHARE_MARGIN)
 
 
 def error_guard(errors: Sequence[tuple[bool, bool]]) -> Guard:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -36,6 +37,7 @@ class Answer:
     completion_tokens: int  # of all samples
     truncated: bool  # the returned answer was cut off at its token limit
     cost_usd: float | None
+    seconds: float  # from the request to the whole answer
 
     @property
     def tokens(self) -> int:
@@ -109,6 +111,7 @@ async def ask(client: openai.AsyncOpenAI, body: Mapping[str, Any]) -> Answer:
     Raises `NoAnswer` for a request that ended in an error, and `TrainingError` when the next one would end the same
     way: an unknown policy, no permission, a server that is no gateway.
     """
+    started = time.perf_counter()
     try:
         response = await client.chat.completions.with_raw_response.create(**body)
     except openai.APIError as error:
@@ -127,6 +130,7 @@ async def ask(client: openai.AsyncOpenAI, body: Mapping[str, Any]) -> Answer:
         completion_tokens=usage.completion_tokens,
         truncated=any(choice.finish_reason == "length" for choice in completion.choices),
         cost_usd=verification.cost_usd,
+        seconds=time.perf_counter() - started,
     )
 
 

@@ -22,14 +22,15 @@ class Question:
     line: int  # in its file, from 1
     messages: tuple[Mapping[str, Any], ...]
     verification: Mapping[str, Any]
+    guard: str | None = None  # the guard set it belongs to: it is not part of the test
 
 
 def load_questions(path: Path, limit: int | None = None, system: str | None = None) -> tuple[Question, ...]:
     """The first `limit` questions of a JSON Lines file, blank lines apart.
 
     A row is `messages` with `verification`, sent as it is, or `question` with `answer`: one user message, after the
-    `system` message if one is given. Raises `ConfigError` with file, line and cure for a row that cannot be used, and
-    for a file that cannot be read or has no rows.
+    `system` message if one is given. `guard` names the guard set of a row. Raises `ConfigError` with file, line and
+    cure for a row that cannot be used, and for a file that cannot be read or has no rows.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -47,10 +48,12 @@ def parse_question(text: str, line: int, system: str | None = None) -> Question:
     if not isinstance(row, dict):
         raise ValueError("not a JSON object: write `question` with `answer`, or `messages` with `verification`")
     if "messages" in row:
-        return Question(line, _messages(row["messages"]), _verification(row.get("verification")))
-    if "question" in row:
-        return Question(line, _asked(row["question"], system), _verification(_reference(row.get("answer"))))
-    raise ValueError("neither `question` nor `messages`: add `question` with `answer`, or `messages`")
+        messages, verification = _messages(row["messages"]), _verification(row.get("verification"))
+    elif "question" in row:
+        messages, verification = _asked(row["question"], system), _verification(_reference(row.get("answer")))
+    else:
+        raise ValueError("neither `question` nor `messages`: add `question` with `answer`, or `messages`")
+    return Question(line, messages, verification, _guard(row.get("guard")))
 
 
 def _parsed(path: Path, lines: Iterator[str], system: str | None) -> Iterator[Question]:
@@ -87,6 +90,12 @@ def _reference(answer: object) -> Mapping[str, Any]:
     quantity = parse_quantity(str(answer))
     kind = "numeric" if quantity is not None and not quantity.unit else "math"
     return {"checks": [{"type": kind, "reference": str(answer).strip()}]}
+
+
+def _guard(name: object) -> str | None:
+    if name is not None and (not isinstance(name, str) or not name.strip()):
+        raise ValueError("`guard` is no name: write one such as general, or leave it out")
+    return name
 
 
 def _verification(given: object) -> Mapping[str, Any]:

@@ -137,6 +137,56 @@ def test_a_better_candidate_that_fails_a_guard_is_held(
     assert report["verdict"] == "hold" and guard in report["why"] and report["p_value"] < 0.05
 
 
+def guarded(data: Path, many: int) -> Path:
+    """The questions, and `many` more from 1000 on of the guard set `general`."""
+    with data.open("a") as file:
+        for n in range(1000, 1000 + many):
+            file.write(json.dumps({"question": str(n), "answer": n, "guard": "general"}) + "\n")
+    return data
+
+
+@pytest.mark.parametrize(
+    ("lost", "many", "verdict"), [(0, 60, "promote"), (6, 60, "hold"), (0, 40, "hold"), (1, 300, "promote")]
+)
+def test_a_guard_set_must_not_get_worse_and_is_no_part_of_the_test(
+    lost: int, many: int, verdict: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without any loss 52 questions are needed to show that not five points are lost."""
+
+    def respond(body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
+        if number_of(body) < 1000:
+            return better(body)
+        return completion(policy_of(body), not (is_candidate(body) and number_of(body) < 1000 + lost), tokens=99)
+
+    report = evaluated(respond, guarded(data, many), capsys)
+    assert report["verdict"] == verdict
+    assert (report["questions"], report["pairs"], report["n01"], report["n10"]) == (60, 60, 10, 0)
+    assert report["arms"]["candidate"]["tokens_per_answer"]["value"] == 10
+    guard = report["guards"][-1]
+    assert guard["name"] == "general: unsolved share (difference)" and guard["estimate"]["n"] == many
+    assert guard["estimate"]["value"] == pytest.approx(lost / many) and guard["holds"] is (verdict == "promote")
+    assert (guard["name"] in report["why"]) is not guard["holds"]
+
+
+def test_guard_sets_alone_give_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rows.jsonl").write_text("")
+    assert "only guard sets were asked" in refusal(better, guarded(tmp_path / "rows.jsonl", 5), capsys)
+
+
+def test_more_samples_are_reported_beside_the_test(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def respond(body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
+        k = body["verification"]["samples"]["max"]
+        return completion(policy_of(body), number_of(body) < (50 if k == 5 else 30), samples=k, tokens=10 * k)
+
+    report = evaluated(respond, guarded(data, 3), capsys, "--solve-at", "5")
+    assert (report["n01"], report["n10"], report["arms"]["candidate"]["solved"]["successes"]) == (0, 0, 30)
+    assert report["solve_at"]["samples"] == 5
+    for arm in Arm:
+        found = report["solve_at"]["arms"][arm]
+        assert (found["solved"]["successes"], found["solved"]["n"]) == (50, 60)
+        assert found["tokens_per_answer"]["value"] == 10 and found["tokens_per_solved"]["value"] == 55 * 60 / 50
+
+
 BROKEN: dict[str, Respond] = {
     "503 backend_unavailable": lambda body: refused(503, "backend_unavailable"),
     "verifier_timeout": lambda body: completion(
@@ -242,6 +292,7 @@ def test_people_get_tables_and_a_file(data: Path, tmp_path: Path, capsys: pytest
         args = parsed("--data", str(data), "--url", gateway.url, "--out", str(out))
         assert args.run(args) == 0
     printed = capsys.readouterr().out
+    assert "seconds / answer" in printed and "--solve-at" not in printed
     assert "verdict: promote: better: 10 wins to 0" in printed and "minimum detectable effect" in printed
     report = json.loads(out.read_text())
     assert report["verdict"] == "promote" and len(report["data_sha256"]) == 64 and report["candidate"] == CANDIDATE

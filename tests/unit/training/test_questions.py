@@ -56,6 +56,7 @@ def test_rows_come_in_order_with_their_lines_up_to_the_limit(tmp_path: Path) -> 
         ('{"question": "a", "answer": NaN}', "not a JSON number"),
         ("[1]", "not a JSON object"),
         ('{"prompt": "a"}', "neither `question` nor `messages`"),
+        ('{"question": "a", "answer": 1, "guard": ""}', "no name"),
         ('{"question": "a"}', "write the expected final answer"),
         ('{"question": "a", "answer": true}', "write the expected final answer"),
         ('{"question": "a", "answer": " "}', "write the expected final answer"),
