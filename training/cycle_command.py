@@ -8,6 +8,7 @@ import sys
 import msgspec
 
 from router.errors import ConfigError, TrainingError
+from router.questions import Question, load_questions
 from router.registry import PolicyRegistry
 from router.settings import TrainingSection
 from training.cycle import CycleRunner, NotDue, Ports
@@ -16,7 +17,6 @@ from training.judge import judge
 from training.ledger import Cycle, Ledger
 from training.place import Place, new_groups
 from training.progress import training_bar
-from training.questions import Question, load_questions
 
 
 def run_if_due(place: Place, training: TrainingSection, as_json: bool) -> str:

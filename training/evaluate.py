@@ -14,8 +14,8 @@ from typing import Any
 import openai
 
 from router.errors import TrainingError
+from router.questions import Question
 from training.http_client import Answer, NoAnswer, ask, connect, served_names
-from training.questions import Question
 
 _HEADERS = {"Cache-Control": "no-store", "X-Thinktwice-Purpose": "eval"}
 _PINNED = re.compile(r"policy-\d+-[0-9a-f]{8}")

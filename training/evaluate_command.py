@@ -56,11 +56,11 @@ def register(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and say what came of it. Raises `ThinkTwiceError`."""
+    from router.questions import load_questions  # noqa: PLC0415
     from training.comparison import compare, summaries  # noqa: PLC0415  # the SDK takes over a second to import
     from training.evaluate import Arm, Plan, evaluate  # noqa: PLC0415
     from training.evaluate_tables import show  # noqa: PLC0415
     from training.progress import asking_bar  # noqa: PLC0415
-    from training.questions import load_questions  # noqa: PLC0415
 
     if args.candidate == args.against:
         raise ConfigError(f"--candidate and --against are both {args.candidate}: nothing to compare")

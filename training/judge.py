@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Sequence
 
 from router.errors import TrainingError
+from router.questions import Question
 from router.registry import Policy
 from router.settings import TrainingSection
 from training.comparison import compare
 from training.cycle import Judgement
 from training.evaluate import Arm, Plan, evaluate
 from training.progress import asking_bar
-from training.questions import Question
 
 
 def judge(training: TrainingSection, questions: Sequence[Question], candidate: Policy, parent: str | None) -> Judgement:

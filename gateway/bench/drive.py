@@ -10,17 +10,17 @@ from typing import Any
 
 import openai
 
-from gateway.bench.rows import Row
 from gateway.client import EVALUATION, Reply, error_code, reply_of
 from router.enums import Status
 from router.errors import ThinkTwiceError
+from router.questions import Question
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One request: a row under one arm of the comparison."""
 
-    row: Row
+    row: Question
     arm: str
     bounds: Mapping[str, int] | None = None  # of the samples; None leaves the row's own
     sampling: Mapping[str, Any] = field(default_factory=dict)

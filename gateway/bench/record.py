@@ -14,16 +14,17 @@ import openai
 from rich.console import Console
 from rich.progress import Progress
 
-from gateway.bench.rows import DEFAULT_SYSTEM, Row, load_rows
+from gateway.bench.session import DEFAULT_SYSTEM
 from gateway.client import EVALUATION, connect_async, error_code, one_line_errors
 from router.cli import EXIT_FAILED, EXIT_INTERRUPTED
 from router.errors import ConfigError
+from router.questions import Question, load_questions
 
 
 def run(args: argparse.Namespace) -> int:
     """Record, and return the exit code. Raises `ConfigError`, and `ThinkTwiceError` without a gateway."""
     system = DEFAULT_SYSTEM if args.system is None else args.system
-    rows = load_rows(args.data, args.limit, system)
+    rows = load_questions(args.data, args.limit, system)
     for row in rows:
         if not row.verification.get("checks"):
             raise ConfigError(f"{args.data}:{row.line}: a bank needs the checks themselves: write them into the row")
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if recorded else EXIT_FAILED
 
 
-def _record(args: argparse.Namespace, rows: Sequence[Row], file: IO[str]) -> tuple[int, bool]:
+def _record(args: argparse.Namespace, rows: Sequence[Question], file: IO[str]) -> tuple[int, bool]:
     """How many problems were written whole, and whether Ctrl-C came."""
     recorded = 0
     console = Console(stderr=True)
@@ -63,11 +64,13 @@ def _record(args: argparse.Namespace, rows: Sequence[Row], file: IO[str]) -> tup
     return recorded, False
 
 
-async def _drawn(client: openai.AsyncOpenAI, args: argparse.Namespace, rows: Sequence[Row]) -> AsyncIterator[list[str]]:
+async def _drawn(
+    client: openai.AsyncOpenAI, args: argparse.Namespace, rows: Sequence[Question]
+) -> AsyncIterator[list[str]]:
     """The lines of each row as it is done, in no order; none when one of its requests failed."""
     places = asyncio.Semaphore(args.concurrency)
 
-    async def one(row: Row) -> list[str]:
+    async def one(row: Question) -> list[str]:
         seeds = random.Random(f"{args.seed}/{row.line}").sample(range(2**31), args.samples)
         try:
             drawn = await asyncio.gather(*(_sample(client, args, row, seed, places) for seed in seeds))
@@ -81,7 +84,7 @@ async def _drawn(client: openai.AsyncOpenAI, args: argparse.Namespace, rows: Seq
 
 
 async def _sample(
-    client: openai.AsyncOpenAI, args: argparse.Namespace, row: Row, seed: int, places: asyncio.Semaphore
+    client: openai.AsyncOpenAI, args: argparse.Namespace, row: Question, seed: int, places: asyncio.Semaphore
 ) -> Mapping[str, Any]:
     """One sample, as a request of its own."""
     checks = list(row.verification["checks"])

@@ -17,6 +17,7 @@ from gateway.bench.report import Report
 from gateway.client import connect_async, one_line_errors
 from router.cli import EXIT_FAILED, EXIT_INTERRUPTED
 
+DEFAULT_SYSTEM = "Solve the problem. End with the final answer in \\boxed{}."  # before the question of a `question` row
 _PIPE_WIDTH = 200  # columns of a table that no terminal shows
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from gateway.bench.drive import Job, Trial
 from gateway.bench.report import Report, environment
-from gateway.bench.rows import DEFAULT_SYSTEM, Row, load_rows
-from gateway.bench.session import exit_code, measure, publish, served_by
+from gateway.bench.session import DEFAULT_SYSTEM, exit_code, measure, publish, served_by
 from gateway.bench.solve_tables import tables
 from gateway.bench.summary import differences, summarise
 from router.domain import MAX_SAMPLES
 from router.errors import ConfigError
+from router.questions import Question, load_questions
 
 # Sample bounds that a policy forces; None leaves the row's verification, and the choice to the router.
 POLICIES: Mapping[str, Mapping[str, int] | None] = {
@@ -29,7 +29,7 @@ POLICIES: Mapping[str, Mapping[str, int] | None] = {
 def run(args: argparse.Namespace) -> int:
     """Measure, print, and return the exit code. Raises `ConfigError`, and `ThinkTwiceError` without a gateway."""
     system = DEFAULT_SYSTEM if (given := _system(args)) is None else given
-    rows = load_rows(args.data, args.limit, system)
+    rows = load_questions(args.data, args.limit, system)
     policies = _policies(args.policies)
     jobs = plan(rows, policies, args.seed, args.max_tokens)
     trials, interrupted = measure(args.url, args.model, jobs, args.concurrency)
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     return exit_code(trials, interrupted)
 
 
-def plan(rows: Sequence[Row], policies: Sequence[str], seed: int, max_tokens: int | None) -> list[Job]:
+def plan(rows: Sequence[Question], policies: Sequence[str], seed: int, max_tokens: int | None) -> list[Job]:
     """Row after row, the policies of each in a random order of their own, in which drift of the machine cancels."""
     rng = random.Random(seed)
     sampling = {} if max_tokens is None else {"max_tokens": max_tokens}

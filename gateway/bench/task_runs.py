@@ -14,12 +14,12 @@ from typing import Any
 
 from gateway.bench.drive import Job, Trial
 from gateway.bench.report import Report, Table, environment, error_counts, number
-from gateway.bench.rows import load_rows
-from gateway.bench.session import exit_code, measure, publish, served_by
+from gateway.bench.session import DEFAULT_SYSTEM, exit_code, measure, publish, served_by
 from gateway.bench.task_summary import BAND, Arm, TaskSummary, summarise_task
 from gateway.bench.tasks.catalogue import TASKS, generate, task_named, write_rows
 from gateway.bench.tasks.item import DEFAULT_MAX_TOKENS
 from router.errors import ConfigError
+from router.questions import load_questions
 
 # The policy's own distribution, whatever defaults the engine takes from the model.
 _SAMPLING: Mapping[str, float] = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "min_p": 0.0}
@@ -70,7 +70,10 @@ def _from_files(args: argparse.Namespace) -> list[Arm]:
     doubled = [name for name, count in Counter(path.stem for path in paths).items() if count > 1]
     if doubled:
         raise ConfigError(f"--data names several files {doubled[0]!r}: a task takes its file's name, rename one")
-    return [Arm(path.stem, None, load_rows(path, args.rows), args.max_tokens or DEFAULT_MAX_TOKENS) for path in paths]
+    return [
+        Arm(path.stem, None, load_questions(path, args.rows, DEFAULT_SYSTEM), args.max_tokens or DEFAULT_MAX_TOKENS)
+        for path in paths
+    ]
 
 
 def _write(arms: Sequence[Arm], path: Path) -> int:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.bench.drive import Trial
-from gateway.bench.rows import Row
 from router.enums import Status
+from router.questions import Question
 from router.stats import Estimate, Rate, bootstrap_mean, mean, wilson
 
 K = 5
@@ -25,7 +25,7 @@ class Arm:
 
     task: str
     shots: int | None
-    rows: Sequence[Row]
+    rows: Sequence[Question]
     max_tokens: int
 
     @property
@@ -133,7 +133,7 @@ def _truncated(trial: Trial) -> float:
     return trial.reply is not None and trial.reply.finish_reason == "length"
 
 
-def _constant_share(rows: Sequence[Row]) -> float | None:
+def _constant_share(rows: Sequence[Question]) -> float | None:
     """How far a policy gets that always gives the same answer: what a task must leave well behind to show learning."""
     counts = Counter(msgspec.json.encode(row.verification) for row in rows)
     return max(counts.values()) / len(rows) if rows else None

@@ -12,12 +12,12 @@ from pathlib import Path
 from rich.console import Console
 
 from gateway.bench.drive import Job, Trial
-from gateway.bench.rows import Row
 from gateway.bench.session import measure
 from gateway.bench.tasks.catalogue import generate, task_named, write_rows
 from router.enums import Purpose
 from router.errors import ConfigError, ThinkTwiceError
 from router.log.groups import read_groups
+from router.questions import Question
 from router.records import GroupRecord
 from router.registry import PolicyRegistry
 from router.settings import Settings
@@ -57,13 +57,13 @@ class LoopDemo:
         flipped = "a new champion" if after.epoch > before.epoch else "as before: nothing was promoted"
         self._console.print(f"   {after.policy or 'the base model'}, epoch {after.epoch} ({flipped})")
 
-    def _questions(self, used: int) -> tuple[Row, ...]:
+    def _questions(self, used: int) -> tuple[Question, ...]:
         """Traffic that no run before this one sent, and held-out questions that none sends."""
         rows = generate(task_named(TASK), HELDOUT + used + TRAFFIC, SHOTS, seed=0)
         write_rows(rows[:HELDOUT], self._heldout)
         return rows[HELDOUT + used :]
 
-    def _send(self, rows: tuple[Row, ...]) -> None:
+    def _send(self, rows: tuple[Question, ...]) -> None:
         self._title(f"Traffic: {len(rows)} prompts of the task {TASK}, {SAMPLES} samples each, verified and logged")
         bounds = {"min": SAMPLES, "max": SAMPLES}
         sampling = {**_SAMPLING, "max_tokens": task_named(TASK).max_tokens}

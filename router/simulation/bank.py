@@ -11,8 +11,8 @@ from typing import Any
 
 from router.domain import CheckSpec, Prompt, Sample
 from router.errors import ConfigError, InvalidRequest
+from router.questions import reference_check
 from router.verify.limits import MAX_TIMEOUT_S
-from router.verify.reference import reference_check
 from router.verify.spec import parse_checks
 
 _STEPS = {"type": "arithmetic_steps", "id": "steps"}  # no oracle: the evidence of a process check for the vote

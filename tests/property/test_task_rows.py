@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.bench.rows import parse_row
 from gateway.bench.tasks.catalogue import MAX_SHOTS, TASKS, generate
 from gateway.bench.tasks.item import Item, Task
 from router.enums import CheckClass, Outcome
+from router.questions import parse_question
 from router.verify.registry import CHECK_TYPES
 from router.verify.spec import merge
 
@@ -88,7 +88,7 @@ def test_another_seed_asks_something_else(task: Task) -> None:
 def test_a_row_survives_its_file(task: Task) -> None:
     (row,) = generate(task, 1, 2, 0)
     text = json.dumps({"messages": row.messages, "verification": row.verification})
-    assert parse_row(text, 1) == row
+    assert parse_question(text, 1) == row
 
 
 def test_no_constant_answer_counts_letters_well() -> None:

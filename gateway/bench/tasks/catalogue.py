@@ -9,11 +9,11 @@ from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
-from gateway.bench.rows import Row
 from gateway.bench.tasks import arithmetic, extraction, letters, measures, order
 from gateway.bench.tasks.item import Item, Task
 from gateway.bench.tasks.vocabulary import LONG_WORDS, MIDDLE_WORDS, SHORT_WORDS
 from router.errors import ConfigError
+from router.questions import Question
 
 MAX_SHOTS = 4
 _REPEATS_AT_MOST = 1000  # draws in a row that bring nothing new, before a task counts as used up
@@ -61,7 +61,7 @@ def task_named(name: str) -> Task:
     return TASKS[name]
 
 
-def generate(task: Task, count: int, shots: int, seed: int) -> tuple[Row, ...]:
+def generate(task: Task, count: int, shots: int, seed: int) -> tuple[Question, ...]:
     """`count` rows of different questions, after the same `shots` (0 to 4) worked examples, which are none of them.
 
     The questions depend on task and seed alone: they are the same under any number of shots, and fewer rows are a
@@ -72,7 +72,7 @@ def generate(task: Task, count: int, shots: int, seed: int) -> tuple[Row, ...]:
     return tuple(_row(line, examples, item) for line, item in enumerate(islice(items, count), start=1))
 
 
-def write_rows(rows: Sequence[Row], path: Path) -> None:
+def write_rows(rows: Sequence[Question], path: Path) -> None:
     """Write JSON Lines of messages and verification. Raises `ConfigError` when the file cannot be written."""
     lines = [json.dumps({"messages": row.messages, "verification": row.verification}) for row in rows]
     try:
@@ -94,10 +94,10 @@ def _different(task: Task, rng: random.Random) -> Iterator[Item]:
     raise ConfigError(f"{task.name} has no more than {len(seen) - MAX_SHOTS} different questions: ask for fewer --rows")
 
 
-def _row(line: int, examples: Sequence[Item], item: Item) -> Row:
+def _row(line: int, examples: Sequence[Item], item: Item) -> Question:
     turns = [
         {"role": role, "content": content}
         for example in examples
         for role, content in (("user", example.question), ("assistant", example.answer))
     ]
-    return Row(line, (*turns, {"role": "user", "content": item.question}), {"checks": [dict(item.check)]})
+    return Question(line, (*turns, {"role": "user", "content": item.question}), {"checks": [dict(item.check)]})

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from router.errors import ConfigError, TrainingError
+from router.questions import Question
 from tests.support.scripted_gateway import CANDIDATE, CHAMPION, Respond, ScriptedGateway, completion, refused
 from training.evaluate import Arm, Plan
 from training.evaluate_command import register
-from training.questions import Question
 
 QUESTIONS = 60
 

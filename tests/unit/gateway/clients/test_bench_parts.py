@@ -1,66 +1,17 @@
 """The pure parts of `bench solve`: rows, jobs, numbers as text."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway.bench.report import Report, Table, environment, number
-from gateway.bench.rows import Row, load_rows, parse_row
 from gateway.bench.solve import plan
+from router.questions import Question
 from router.stats import Estimate, wilson
-from router.verify.reference import reference_check
-
-
-@pytest.mark.parametrize(
-    ("answer", "type_"),
-    [
-        ("42", "numeric"),
-        ("-3.5", "numeric"),
-        ("+7", "numeric"),
-        (".5", "numeric"),
-        ("1,234,567.8", "numeric"),
-        ("6e23", "numeric"),
-        (42, "numeric"),
-        (2.5, "numeric"),
-        ("12,34", "math"),
-        ("1/3", "math"),
-        ("\\frac{1}{3}", "math"),
-        ("x^2", "math"),
-        ("e5", "math"),
-        ("-", "math"),
-        ("$5", "math"),
-    ],
-)
-def test_a_number_is_checked_as_one_and_the_rest_as_mathematics(answer: Any, type_: str) -> None:
-    assert reference_check(answer) == {"type": type_, "reference": str(answer)}
-
-
-def test_other_fields_of_a_row_are_ignored() -> None:
-    row = parse_row('{"id": 1, "type": "Addition", "question": "1+1?", "answer": " 2 "}', 1, system="")
-    assert row == Row(1, ({"role": "user", "content": "1+1?"},), {"checks": [{"type": "numeric", "reference": "2"}]})
-
-
-def test_message_rows_are_sent_as_they_are() -> None:
-    row = parse_row(
-        '{"messages": [{"role": "user", "content": "1+1?"}], "verification": {"profile": "gsm8k@1"}}',
-        4,
-        "a system line",
-    )
-    assert row == Row(4, ({"role": "user", "content": "1+1?"},), {"profile": "gsm8k@1"})
-
-
-def test_limit_takes_the_first_rows_and_keeps_line_numbers(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text(
-        '{"question": "a", "answer": 1}\n\n{"question": "b", "answer": 2}\n{"question": "c", "answer": 3}\n'
-    )
-    assert [row.line for row in load_rows(path, limit=2)] == [1, 3]
-    assert len(load_rows(path)) == 3
 
 
 def test_a_rows_own_bounds_hold_for_auto_only() -> None:
-    row = Row(1, (), {"checks": [], "samples": {"min": 2, "max": 3}})
+    row = Question(1, (), {"checks": [], "samples": {"min": 2, "max": 3}})
     sent = {job.arm: job.request("champion")["extra_body"] for job in plan([row], ["auto", "always-1"], 0, None)}
     assert sent["auto"]["verification"]["samples"] == {"min": 2, "max": 3}
     assert sent["always-1"]["verification"]["samples"] == {"min": 1, "max": 1}

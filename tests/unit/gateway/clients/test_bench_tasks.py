@@ -187,7 +187,7 @@ class TestWrite:
         (["--write", "x"], "name one --task and one --shots"),
         (["--task", "add-1digit", "--shots", "0", "--write", "no/such/folder/x"], "give another --write"),
         (["--task", "add-1digit", "--rows", "78"], "no more than 77 different questions: ask for fewer --rows"),
-        (["--data", "nowhere.jsonl"], "cannot read data file nowhere.jsonl"),
+        (["--data", "nowhere.jsonl"], "cannot read nowhere.jsonl"),
         (["--data", "a/rows.jsonl", "b/rows.jsonl"], "several files 'rows'"),
         (["--shots", "5"], "invalid choice: 5"),
         (["--samples", "0"], "is not a whole number of 1 or more"),

@@ -44,23 +44,7 @@ def test_bench_without_a_name_is_a_usage_error() -> None:
     assert stop.value.code == 2
 
 
-BAD_ROWS = {
-    "not JSON": ("{", "not JSON"),
-    "not an object": ("[1]", "not an object"),
-    "neither form": ('{"prompt": "x"}', "neither"),
-    "no answer": ('{"question": "x"}', "without `answer`"),
-    "empty question": ('{"question": " ", "answer": "1"}', "`question` is not text"),
-    "answer of another type": ('{"question": "x", "answer": [1]}', "`answer` is not"),
-    "true as answer": ('{"question": "x", "answer": true}', "`answer` is not"),
-    "empty answer": ('{"question": "x", "answer": ""}', "`answer` is not"),
-    "messages that are text": ('{"messages": "x", "verification": {"checks": [{}]}}', "`messages` is not"),
-    "no messages": ('{"messages": [], "verification": {"checks": [{}]}}', "`messages` is not"),
-    "no verification": ('{"messages": [{"role": "user", "content": "x"}]}', "nothing could be solved"),
-    "empty verification": ('{"messages": [{"role": "user"}], "verification": {}}', "nothing could be solved"),
-}
-
-
-@pytest.mark.parametrize(("row", "says"), BAD_ROWS.values(), ids=BAD_ROWS.keys())
+@pytest.mark.parametrize(("row", "says"), [("{", "not JSON"), ('{"question": "x"}', "write the expected final answer")])
 def test_a_bad_row_is_one_line_with_its_place(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], row: str, says: str
 ) -> None:

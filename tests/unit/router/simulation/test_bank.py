@@ -32,7 +32,7 @@ def test_a_missing_field_is_named_with_its_line(tmp_path: Path, field: str) -> N
         ({"k": 7}, "not numbered from 0"),
         ({"completion_tokens": -1}, "whole numbers"),
         ({"logprobs": [float("nan")]}, "`logprobs` are numbers"),
-        ({"answer": ""}, "`answer` is not a number or text"),
+        ({"answer": ""}, "`answer` is no number or text"),
     ],
 )
 def test_a_bad_field_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:

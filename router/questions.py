@@ -1,4 +1,4 @@
-"""The held-out questions: messages with the verification that tells whether an answer solved them."""
+"""Question rows: messages with the verification that tells whether an answer solved them (DESIGN section 3)."""
 
 from __future__ import annotations
 
@@ -48,12 +48,21 @@ def parse_question(text: str, line: int, system: str | None = None) -> Question:
     if not isinstance(row, dict):
         raise ValueError("not a JSON object: write `question` with `answer`, or `messages` with `verification`")
     if "messages" in row:
-        messages, verification = _messages(row["messages"]), _verification(row.get("verification"))
+        messages, verification = _messages(row["messages"]), row.get("verification")
     elif "question" in row:
-        messages, verification = _asked(row["question"], system), _verification(_reference(row.get("answer")))
+        messages, verification = _asked(row["question"], system), {"checks": [reference_check(row.get("answer"))]}
     else:
         raise ValueError("neither `question` nor `messages`: add `question` with `answer`, or `messages`")
-    return Question(line, messages, verification, _guard(row.get("guard")))
+    return Question(line, messages, _verification(verification), _guard(row.get("guard")))
+
+
+def reference_check(answer: object) -> dict[str, Any]:
+    """The check of an `answer`: `numeric` for a plain number without a unit, else `math`. Raises `ValueError`."""
+    if isinstance(answer, bool) or not isinstance(answer, str | int | float) or not str(answer).strip():
+        raise ValueError("`answer` is no number or text: write the expected final answer")
+    quantity = parse_quantity(str(answer))
+    kind = "numeric" if quantity is not None and not quantity.unit else "math"
+    return {"type": kind, "reference": str(answer).strip()}
 
 
 def _parsed(path: Path, lines: Iterator[str], system: str | None) -> Iterator[Question]:
@@ -81,15 +90,6 @@ def _asked(question: object, system: str | None) -> tuple[Mapping[str, Any], ...
         raise ValueError("`question` is not text: write the question")
     user = {"role": "user", "content": question}
     return ({"role": "system", "content": system}, user) if system else (user,)
-
-
-def _reference(answer: object) -> Mapping[str, Any]:
-    """The verification of an `answer`: `numeric` for a plain number without a unit, else `math`."""
-    if isinstance(answer, bool) or not isinstance(answer, str | int | float) or not str(answer).strip():
-        raise ValueError("`answer` is no number or text: write the expected final answer")
-    quantity = parse_quantity(str(answer))
-    kind = "numeric" if quantity is not None and not quantity.unit else "math"
-    return {"checks": [{"type": kind, "reference": str(answer).strip()}]}
 
 
 def _guard(name: object) -> str | None:

@@ -1,4 +1,4 @@
-"""Data rows of `evaluate`: both forms, and every bad row by file, line and cure."""
+"""Data rows of `bench` and `evaluate`: both forms, and every bad row by file, line and cure."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import ConfigError
-from training.questions import load_questions, parse_question
+from router.questions import load_questions, parse_question
 
 
 def written(tmp_path: Path, *lines: str) -> Path:
@@ -21,7 +21,14 @@ def written(tmp_path: Path, *lines: str) -> Path:
         (42, "numeric", "42"),
         (-0.5, "numeric", "-0.5"),
         (" 1,234 ", "numeric", "1,234"),
+        ("+7", "numeric", "+7"),
+        (".5", "numeric", ".5"),
+        ("6e23", "numeric", "6e23"),
         ("1/3", "numeric", "1/3"),
+        ("12,34", "math", "12,34"),
+        ("e5", "math", "e5"),
+        ("-", "math", "-"),
+        ("$5", "math", "$5"),
         (r"\sqrt{2}", "math", r"\sqrt{2}"),
         ("x + 1", "math", "x + 1"),
         ("5 km", "math", "5 km"),
