@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from gateway.audits import Audits
+from gateway.canary import CanaryWatch
 from gateway.policies import PolicyDirectory
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.scorecard import Scorecard
@@ -38,6 +39,7 @@ class Dependencies:
     caching: RedisSection
     guardrails: Guardrails = field(default_factory=Guardrails)
     audits: Audits | None = None
+    canary: CanaryWatch | None = None
     engine: EngineInfo = UNPROBED
     tools: Mapping[str, Tool] = field(default_factory=dict)  # the server-side tools, by name
     shed_inflight: int = 512

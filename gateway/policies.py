@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import to_builtins
 
 from router.domain import EngineInfo
 from router.errors import BackendUnavailable, ModelNotFound
 from router.ports import Backend
-from router.registry import Champion, PolicyRegistry
+from router.registry import Canary, Champion, PolicyRegistry
 
 CHAMPION = "champion"
 BASE = "base"  # names the base model where it can be promoted
@@ -22,15 +25,20 @@ class ResolvedPolicy:
     name: str
     base_model: str
     epoch: int
+    shared: bool = False  # asked for as the champion: a canary, if there is one, serves some of these requests
 
 
 def listing(registry: PolicyRegistry, base: str | None) -> dict[str, Any]:
     """The policies and which of them serves (null: the base model), as JSON values. Raises `RegistryError`."""
-    champion = registry.champion()
     policies = [
         {"name": policy.name, "path": str(policy.path), "manifest": policy.manifest} for policy in registry.policies()
     ]
-    return {"champion": champion.policy, "epoch": champion.epoch, "base": base, "policies": policies}
+    return {**described(registry.champion()), "base": base, "policies": policies}
+
+
+def described(champion: Champion) -> dict[str, Any]:
+    """Which policy serves, and which is on trial beside it, as JSON values."""
+    return {"champion": champion.policy, "epoch": champion.epoch, "canary": to_builtins(champion.canary)}
 
 
 class PolicyDirectory:
@@ -44,7 +52,7 @@ class PolicyDirectory:
         self._known = registry.names()
 
     async def follow(self) -> None:
-        """Let the registry's champion serve, once the engine has it; until then the one before keeps serving.
+        """Let the registry's champion and its canary serve, once the engine has them; until then the one before serves.
 
         Raises `RegistryError` when the registry is damaged, `BackendError` when the engine cannot load the policy.
         """
@@ -52,7 +60,10 @@ class PolicyDirectory:
         champion = self._registry.champion()
         if champion.policy is not None:
             await self._load(champion.policy)
-        self._champion = champion
+        self._champion = replace(champion, canary=None)
+        if champion.canary is not None:
+            await self._load(champion.canary.policy)
+            self._champion = champion
 
     def engine_changed(self, info: EngineInfo) -> None:
         """Take note of the models the engine serves; without `[backend] model` the first is the base model."""
@@ -64,25 +75,32 @@ class PolicyDirectory:
         """An engine that went away comes back with nothing but its base model."""
         self._served = frozenset()
 
-    def resolve(self, name: str) -> ResolvedPolicy:
-        """The policy a request's `model` names. Raises `ModelNotFound`, or `BackendUnavailable` before any probe."""
-        base = self.base_model
+    def resolve(self, name: str, place: Callable[[], float] | None = None) -> ResolvedPolicy:
+        """The policy a request's `model` names. Raises `ModelNotFound`, or `BackendUnavailable` before any probe.
+
+        Requests for the champion whose `place`, in [0, 1), falls into the canary's share get the canary; those without
+        one never do.
+        """
+        base, champion = self.base_model, self._champion
         if name in (base, CHAMPION):
-            return ResolvedPolicy(self._champion.policy or base, base, self._champion.epoch)
+            canary = champion.canary
+            tried = canary is not None and place is not None and place() < canary.share
+            served = canary.policy if canary is not None and tried else champion.policy or base
+            return ResolvedPolicy(served, base, champion.cache_epoch, shared=place is not None)
         if name in self._known:
-            return ResolvedPolicy(name, base, self._champion.epoch)
+            return ResolvedPolicy(name, base, champion.cache_epoch)
         raise ModelNotFound(f"the model {name!r} does not exist; /v1/models lists those that do", "model")
 
-    async def ready(self, name: str) -> ResolvedPolicy:
+    async def ready(self, name: str, place: Callable[[], float] | None = None) -> ResolvedPolicy:
         """What `resolve` says, with its adapter in the engine: a pinned policy is loaded when it is first asked for.
 
         Raises as `resolve`, `RegistryError`, and `BackendError` when the engine cannot load it.
         """
         try:
-            policy = self.resolve(name)
+            policy = self.resolve(name, place)
         except ModelNotFound:  # perhaps registered since the watcher's last look
             self._known = self._registry.names()
-            policy = self.resolve(name)
+            policy = self.resolve(name, place)
         if policy.name not in self._served and policy.name != policy.base_model:
             await self._load(policy.name)
         return policy
@@ -98,6 +116,16 @@ class PolicyDirectory:
     def champion(self) -> str:
         """The policy that serves now."""
         return self._champion.policy or self.base_model
+
+    @property
+    def canary(self) -> Canary | None:
+        """The policy on trial that serves some of the champion's requests."""
+        return self._champion.canary
+
+    @property
+    def epoch(self) -> int:
+        """The registry's epoch that this gateway follows."""
+        return self._champion.epoch
 
     def names(self) -> tuple[str, ...]:
         """Every name a request may use: the base model, the alias, and the policies."""

@@ -29,6 +29,7 @@ from router.enums import Effort, OnFailure, Purpose, Status, Stopped
 from router.errors import BackendProtocolError, InvalidRequest, VerifierUnavailable
 from router.fold import StreamFold, has_content
 from router.guardrails import screen
+from router.heldout import place_of, prompt_hash
 from router.ids import new_group_id, uniform
 from router.plan import shed
 from router.records import CachedAnswer, GroupRecord
@@ -64,7 +65,9 @@ class AnswerService:
         spec = deps.guardrails.applied(call.spec)
         if spec is not call.spec:
             call = replace(call, spec=spec)
-        policy = await deps.policies.ready(call.model)
+        # An evaluation asks what the champion itself would answer.
+        place = None if call.purpose is Purpose.EVAL else partial(self._place, call)
+        policy = await deps.policies.ready(call.model, place)
         deps.log.admit()
         needed = (*call.spec.checks, *call.spec.screens)
         if needed and not deps.verifier.available(needed):
@@ -88,6 +91,9 @@ class AnswerService:
             evidence=deps.router.evidence(policy.name),
         )
         return Prepared(call, group_id, policy, task, decision, shed(plan, in_flight, deps.shed_inflight))
+
+    def _place(self, call: ChatCall) -> float:
+        return place_of(prompt_hash(call.prompt.messages, self._deps.salt))
 
     async def answer(self, prepared: Prepared) -> Answer:
         """The whole answer.

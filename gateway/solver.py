@@ -82,6 +82,8 @@ class Solver:
         record = group_record(prepared, concluded, deps.engine, prompt_hash=hashed, heldout=heldout)
         await deps.log.append(record)
         deps.metrics.observe_logged(record)
+        if deps.canary is not None:
+            deps.canary.observe(prepared.policy, concluded.verification, hashed)
         if deps.audits is not None:
             deps.audits.offer(record.group_id, record.tenant, prepared.call.spec.checks, concluded.ballot.winner)
         return Solved(concluded, record, completion)

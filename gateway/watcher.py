@@ -115,7 +115,9 @@ class Watcher:
         fault = None
         try:
             await policies.follow()
-        except RegistryError as error:
+            if self._deps.canary is not None:
+                await self._deps.canary.follow()
+        except (RegistryError, OSError) as error:
             fault, why = "registry", str(error)
         except BackendError as error:
             fault, why = "policy", str(error)

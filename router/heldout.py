@@ -75,6 +75,11 @@ def is_heldout(prompt_hash: str, share: float) -> bool:
     return int(prompt_hash[:16], 16) < share * 2**64
 
 
+def place_of(prompt_hash: str) -> float:
+    """Where the prompt of this hash stands in [0, 1), for shares of traffic; independent of the held-out split."""
+    return int(prompt_hash[16:], 16) / 2**64
+
+
 def normalise(text: str) -> str:
     """`text` without what a paraphrase-free copy may change: NFKC, case folded, white space runs folded to one space.
 

@@ -1,11 +1,11 @@
 """The policy registry: immutable policy folders, the champion alias, and the history of its flips.
 
     <state dir>/policies/<name>/    adapter files and manifest.json, read-only, never changed
-    <state dir>/champion            {"policy": name, or null for the base model, "epoch": int}
+    <state dir>/champion            {"policy": name, or null for the base model, "epoch": int}, and a canary if any
     <state dir>/history.jsonl       one line an action: ts, action, policy, previous, epoch, actor, reason
 
-The champion file is the truth. A flip writes its history line first and then replaces the champion file: a line whose
-epoch is beyond the champion's is a flip that a crash cut off; readers pass it by and the next writer removes it.
+The champion file is the truth. A change writes its history line first and then replaces the champion file: a line whose
+epoch is beyond the champion's is a change that a crash cut off; readers pass it by and the next writer removes it.
 """
 
 from __future__ import annotations
@@ -15,25 +15,39 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from router.errors import PolicyConflict, PolicyNotFound, RegistryError
-from router.fs import append_durably, locked, write_durably
+from router.fs import locked, write_durably
 from router.policy_folder import MANIFEST, content_of, install
+from router.policy_history import Action, History, HistoryEntry, json_line
 
 _NAME = re.compile(r"policy-([1-9]\d*)-[0-9a-f]{8}")
 
 
+class Canary(msgspec.Struct, frozen=True):
+    """A policy on trial: it serves a `share`, above 0 and below 1, of the requests for the champion."""
+
+    policy: str
+    share: float
+
+
 @dataclass(frozen=True, slots=True)
 class Champion:
-    """Which policy serves: a registered one, or None for the base model. The epoch grows at every flip."""
+    """Which policy serves: a registered one, or None for the base model. The epoch grows at every change."""
 
     policy: str | None
     epoch: int
+    canary: Canary | None = None
+    trials: int = 0  # changes of its canaries since this policy serves
+
+    @property
+    def cache_epoch(self) -> int:
+        """The epoch in which it began to serve: a canary's coming and going leaves its cached answers."""
+        return self.epoch - self.trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,29 +59,11 @@ class Policy:
     manifest: Mapping[str, Any]
 
 
-class Action(StrEnum):
-    """What a line of the history says happened."""
-
-    REGISTER = "register"
-    PROMOTE = "promote"
-    ROLLBACK = "rollback"
-
-
-class HistoryEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
-    """One line of the history. For a flip, `policy` serves after it and `previous` served before it."""
-
-    ts: float
-    action: Action
-    policy: str | None
-    previous: str | None
-    epoch: int
-    actor: str
-    reason: str
-
-
-class _ChampionFile(msgspec.Struct, frozen=True):
+class _ChampionFile(msgspec.Struct, frozen=True, omit_defaults=True):
     policy: str | None
     epoch: int
+    canary: Canary | None = None
+    trials: int = 0
 
 
 class PolicyRegistry:
@@ -78,7 +74,7 @@ class PolicyRegistry:
         self._state = state_dir
         self._policies = state_dir / "policies"
         self._champion = state_dir / "champion"
-        self._history = state_dir / "history.jsonl"
+        self._history = History(state_dir / "history.jsonl")
 
     def champion(self) -> Champion:
         """The policy that serves; the base model at epoch 0 before anything was registered.
@@ -95,9 +91,10 @@ class PolicyRegistry:
             raise RegistryError(f"cannot read {self._champion}: {error.strerror}: make it readable") from error
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise RegistryError(f"{self._champion} is damaged: {self._cure()}") from None
-        if found.policy is not None and not (_NAME.fullmatch(found.policy) and self._path(found.policy).is_dir()):
-            raise RegistryError(f"{self._champion} names {found.policy!r}, which is not registered: {self._cure()}")
-        return Champion(found.policy, found.epoch)
+        for name in (found.policy, found.canary.policy if found.canary else None):
+            if name is not None and not (_NAME.fullmatch(name) and self._path(name).is_dir()):
+                raise RegistryError(f"{self._champion} names {name!r}, which is not registered: {self._cure()}")
+        return Champion(found.policy, found.epoch, found.canary, found.trials)
 
     def policies(self) -> tuple[Policy, ...]:
         """All registered policies, oldest first."""
@@ -123,7 +120,7 @@ class PolicyRegistry:
     def history(self) -> tuple[HistoryEntry, ...]:
         """Everything that happened, oldest first. Raises `RegistryError` when a line is damaged."""
         epoch = self.champion().epoch
-        return tuple(entry for entry in self._lines() if entry.epoch <= epoch)
+        return tuple(entry for entry in self._history.entries() if entry.epoch <= epoch)
 
     def register(self, folder: Path, manifest: Mapping[str, Any], actor: str = "") -> str:
         """Copy the adapter in `folder` into the registry and return its name; the same content keeps its name.
@@ -157,15 +154,39 @@ class PolicyRegistry:
                 return champion
             return self._flip(Action.PROMOTE, champion, name, reason, actor)
 
+    def try_out(self, name: str, share: float, reason: str, actor: str, expected_epoch: int | None = None) -> Champion:
+        """Let `name` serve a `share` of the champion's requests, in the place of any other canary.
+
+        Raises `PolicyNotFound`, `PolicyConflict` when `name` is the champion or the champion is not of
+        `expected_epoch`, `RegistryError` as `promote`, and `ValueError` for a share that is not between 0 and 1.
+        """
+        if not 0 < share < 1:
+            raise ValueError(f"a canary's share is above 0 and below 1, not {share}")
+        with self._writing() as champion:
+            _check_epoch(champion, expected_epoch)
+            self._check_files(self.get(name))
+            if name == champion.policy:
+                raise PolicyConflict(f"{name} is the champion: it serves every request already")
+            after = Champion(champion.policy, champion.epoch + 1, Canary(name, share), champion.trials + 1)
+            entry = HistoryEntry(self._clock(), Action.CANARY, name, champion.policy, after.epoch, actor, reason, share)
+            return self._change(entry, after)
+
     def rollback(self, reason: str, actor: str, expected_epoch: int | None = None) -> Champion:
-        """Let the champion before the current one serve again; a second rollback goes one further back.
+        """Undo the last step: withdraw the canary, or else let the champion before the current one serve again.
 
         Raises `PolicyConflict` when the current champion has no predecessor, or is not of `expected_epoch`.
         """
         with self._writing() as champion:
             _check_epoch(champion, expected_epoch)
+            if champion.canary is not None:
+                after = Champion(champion.policy, champion.epoch + 1, None, champion.trials + 1)
+                withdrawn = champion.canary.policy
+                entry = HistoryEntry(
+                    self._clock(), Action.WITHDRAW, champion.policy, withdrawn, after.epoch, actor, reason
+                )
+                return self._change(entry, after)
             served: list[str | None] = [None]
-            for entry in self._lines():
+            for entry in self._history.entries():
                 if entry.action is Action.PROMOTE:
                     served.append(entry.policy)
                 elif entry.action is Action.ROLLBACK and len(served) > 1:
@@ -181,18 +202,26 @@ class PolicyRegistry:
 
     def _next_number(self) -> int:
         """A number that no policy ever had, the folder of which may be gone."""
-        registered = (entry.policy for entry in self._lines() if entry.action is Action.REGISTER and entry.policy)
+        registered = (
+            entry.policy for entry in self._history.entries() if entry.action is Action.REGISTER and entry.policy
+        )
         return 1 + max(map(_number, [*self.names(), *registered]), default=0)
 
     def _flip(self, action: Action, champion: Champion, name: str | None, reason: str, actor: str) -> Champion:
-        flipped = Champion(name, champion.epoch + 1)
-        self._append(HistoryEntry(self._clock(), action, name, champion.policy, flipped.epoch, actor, reason))
-        write_durably(self._champion, _line(_ChampionFile(flipped.policy, flipped.epoch)))
-        return flipped
+        after = Champion(name, champion.epoch + 1)
+        entry = HistoryEntry(self._clock(), action, name, champion.policy, after.epoch, actor, reason)
+        return self._change(entry, after)
+
+    def _change(self, entry: HistoryEntry, after: Champion) -> Champion:
+        self._history.append(entry)
+        write_durably(self._champion, json_line(_ChampionFile(after.policy, after.epoch, after.canary, after.trials)))
+        return after
 
     def _note_registered(self, name: str, champion: Champion, actor: str) -> None:
-        if not any(entry.action is Action.REGISTER and entry.policy == name for entry in self._lines()):
-            self._append(HistoryEntry(self._clock(), Action.REGISTER, name, champion.policy, champion.epoch, actor, ""))
+        if not any(entry.action is Action.REGISTER and entry.policy == name for entry in self._history.entries()):
+            self._history.append(
+                HistoryEntry(self._clock(), Action.REGISTER, name, champion.policy, champion.epoch, actor, "")
+            )
 
     def _check_files(self, policy: Policy) -> None:
         files = content_of(policy.path).files
@@ -206,51 +235,28 @@ class PolicyRegistry:
             self._state.mkdir(parents=True, exist_ok=True)
             with locked(self._state / "registry.lock"):
                 if not self._champion.exists() and not self._history.exists():
-                    write_durably(self._champion, _line(_ChampionFile(None, 0)))
+                    write_durably(self._champion, json_line(_ChampionFile(None, 0)))
                 champion = self.champion()
-                self._drop_cut_off(champion.epoch)
+                self._history.drop_after(champion.epoch)
                 yield champion
         except OSError as error:
             raise RegistryError(f"cannot write the policy registry in {self._state}: {error}") from error
 
-    def _append(self, entry: HistoryEntry) -> None:
-        append_durably(self._history, _line(entry))
-
-    def _drop_cut_off(self, epoch: int) -> None:
-        if not self._history.exists():
-            return
-        kept = b"".join(_line(entry) for entry in self._lines() if entry.epoch <= epoch)
-        if len(kept) != self._history.stat().st_size:
-            write_durably(self._history, kept)
-
-    def _lines(self) -> list[HistoryEntry]:
-        try:
-            lines = self._history.read_bytes().split(b"\n")[:-1]  # a last line without its end was never written
-        except FileNotFoundError:
-            return []
-        try:
-            return [msgspec.json.decode(line, type=HistoryEntry) for line in lines]
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise RegistryError(f"{self._history} is damaged ({error}): restore it or remove the line") from error
-
     def _cure(self) -> str:
         """What to write into the champion file, as far as the history tells."""
         try:
-            flips = [entry for entry in self._lines() if entry.action is not Action.REGISTER]
+            entries = self._history.entries()
         except RegistryError:
             return "restore the state directory from a backup"
-        last = flips[-1] if flips else None
-        line = _line(_ChampionFile(last.policy if last else None, last.epoch + 1 if last else 1)).decode().strip()
+        flips = [entry.policy for entry in entries if entry.action in (Action.PROMOTE, Action.ROLLBACK)]
+        file = _ChampionFile(flips[-1] if flips else None, max((entry.epoch for entry in entries), default=0) + 1)
+        line = json_line(file).decode().strip()
         return f"write the line {line} into it (the last flip in history.jsonl, one epoch on)"
 
 
 def _check_epoch(champion: Champion, expected: int | None) -> None:
     if expected is not None and champion.epoch != expected:
         raise PolicyConflict(f"{champion.policy or 'the base model'} is the champion, of epoch {champion.epoch} by now")
-
-
-def _line(value: msgspec.Struct) -> bytes:
-    return msgspec.json.encode(value) + b"\n"
 
 
 def _number(name: str) -> int:

@@ -17,6 +17,8 @@ from typing import TypeVar
 T = TypeVar("T")
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+BETS = (0.1, 0.2, 0.4)
+_LARGEST_LOG = 700.0  # e to the power of it is still a double
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,18 @@ def paired_difference(pairs: Sequence[tuple[bool, bool]], confidence: float = CO
     low = value - _combined(first_below, second_above, correlation)
     high = value + _combined(first_above, second_below, correlation)
     return Estimate(value, n, low, high)
+
+
+def e_value(wins: int, losses: int) -> float:
+    """The evidence against "no better" that stays valid however often one looks: significant from 1/alpha on.
+
+    The mean over bets b in `BETS` of the product of 1 + b for every win and 1 - b for every loss, a martingale of mean
+    1 when wins and losses are equally likely (Grünwald, de Heide and Koolen, Safe Testing, 2019). Capped at e^700.
+    """
+    logs = [wins * math.log1p(bet) + losses * math.log1p(-bet) for bet in BETS]
+    most = max(logs)
+    log = most + math.log(math.fsum(math.exp(each - most) for each in logs) / len(BETS))
+    return math.exp(min(log, _LARGEST_LOG))
 
 
 def poisson_rate(count: int, exposure: float, confidence: float = CONFIDENCE) -> Estimate:

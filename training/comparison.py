@@ -9,9 +9,9 @@ from typing import Any
 
 from router.errors import TrainingError
 from router.questions import Question
-from router.stats import NO_DATA, Estimate, Rate, bootstrap_mean, bootstrap_ratio, paired_difference, wilson
+from router.stats import NO_DATA, Estimate, Rate, bootstrap_mean, bootstrap_ratio, e_value, paired_difference, wilson
 from training.evaluate import Arm, Plan, Trial
-from training.gate import POWER, Decision, Evidence, decide, e_value, mcnemar_p, minimum_detectable_effect
+from training.gate import POWER, Decision, Evidence, decide, mcnemar_p, minimum_detectable_effect
 from training.guards import Guard, error_guard, length_guard, set_guard, truncation_guard
 from training.http_client import Answer
 

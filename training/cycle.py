@@ -16,7 +16,8 @@ from uuid import uuid4
 from msgspec.structs import replace
 
 from router.errors import ThinkTwiceError, TrainingError
-from router.registry import Action, Policy, PolicyRegistry
+from router.policy_history import Action
+from router.registry import Policy, PolicyRegistry
 from training.gate import Verdict
 from training.ledger import Cycle, Exit, Ledger, Marker
 

@@ -15,9 +15,7 @@ from training.guards import Guard
 
 POWER = 0.8
 MAX_ERROR_SHARE = 0.05
-BETS = (0.1, 0.2, 0.4)
 _MDE_STEP = 1e-4  # the minimum detectable effect is rounded up by at most this
-_LARGEST_LOG = 700.0  # e to the power of it is still a double
 
 
 class Verdict(StrEnum):
@@ -118,18 +116,6 @@ def minimum_detectable_effect(pairs: int, discordant: float, alpha: float) -> fl
         else:
             low = effect
     return high
-
-
-def e_value(n01: int, n10: int) -> float:
-    """The evidence against "no better" that stays valid however often one looks: significant from 1/alpha on.
-
-    The mean over bets b in `BETS` of the product of 1 + b for every win and 1 - b for every loss, a martingale of mean
-    1 when wins and losses are equally likely (Grünwald, de Heide and Koolen, Safe Testing, 2019). Capped at e^700.
-    """
-    logs = [n01 * math.log1p(bet) + n10 * math.log1p(-bet) for bet in BETS]
-    most = max(logs)
-    log = most + math.log(math.fsum(math.exp(each - most) for each in logs) / len(BETS))
-    return math.exp(min(log, _LARGEST_LOG))
 
 
 def decide(evidence: Evidence) -> Decision:

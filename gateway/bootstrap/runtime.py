@@ -15,6 +15,7 @@ from gateway.adapters.redis_store import RedisStore
 from gateway.audits import Audits
 from gateway.bootstrap.adapters import Adapters, open_adapters
 from gateway.bootstrap.checks import tenant_limits
+from gateway.canary import CanaryWatch
 from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
 from gateway.http.admission import Admission
@@ -77,6 +78,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             verifier=JudgingVerifier(_guarded(settings, adapters), judge),
             guardrails=Guardrails(settings.policy.lists, settings.verify.timeout_s),
             audits=audits,
+            canary=CanaryWatch(registry, policies, settings.state.dir),
             tools=adapters.tools,
             store=store,
             log=adapters.log,

@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from router.errors import ConfigError
+
 if TYPE_CHECKING:
     from router.registry import Champion, PolicyRegistry
 
@@ -30,6 +32,7 @@ def register_promote(subparsers: Subparsers) -> None:
         "exit codes: 0 it serves; 1 it is not registered, or no gateway could try it: nothing changed; 2 usage",
     )
     parser.add_argument("name", metavar="POLICY", help="a registered policy, or `base` for the base model")
+    parser.add_argument("--share", type=_share, default=1.0, metavar="S", help="serve only S of requests, as a canary")
     parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the history")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="gateway that tries it (default: %(default)s)")
     parser.add_argument("--untried", action="store_true", help="promote without asking a gateway to try it first")
@@ -41,7 +44,7 @@ def register_rollback(subparsers: Subparsers) -> None:
     parser = _parser(
         subparsers,
         "rollback",
-        "let the champion before the current one serve again",
+        "withdraw the canary, or let the champion before the current one serve again",
         "exit codes: 0 it serves; 1 there is none, or the registry is damaged: nothing changed; 2 usage",
     )
     parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the history")
@@ -58,9 +61,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(listing(registry, base)))
         return 0
+    trial = champion.canary
     names = [(None, f"{base or 'the first model the engine serves'} (base)")]
     for value, label in [*names, *((policy.name, policy.name) for policy in policies)]:
-        print(f"{'* ' if value == champion.policy else '  '}{label}")
+        share = f"  canary, {trial.share:.0%} of requests" if trial and trial.policy == value else ""
+        print(f"{'* ' if value == champion.policy else '  '}{label}{share}")
     print(f"epoch {champion.epoch}; * serves as `champion`")
     return 0
 
@@ -76,7 +81,12 @@ def promote(args: argparse.Namespace) -> int:
     name = None if args.name == BASE else registry.get(args.name).name
     if name is not None and not args.untried:
         _try(name, args.url)
-    _say(args, registry.promote(name, args.reason, getpass.getuser()))
+    if args.share == 1:
+        _say(args, registry.promote(name, args.reason, getpass.getuser()))
+    elif name is None:
+        raise ConfigError("only a registered policy can be a canary: leave --share out")
+    else:
+        _say(args, registry.try_out(name, args.share, args.reason, getpass.getuser()))
     return 0
 
 
@@ -92,6 +102,16 @@ def _parser(subparsers: Subparsers, name: str, summary: str, exits: str) -> argp
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (default: ./thinktwice.toml)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and at most 1, such as 0.05")
+    return share
 
 
 def _registry(args: argparse.Namespace) -> tuple[PolicyRegistry, str | None]:
@@ -119,6 +139,12 @@ def _try(name: str, url: str) -> None:
 
 def _say(args: argparse.Namespace, champion: Champion) -> None:
     if args.json:
-        print(json.dumps({"champion": champion.policy, "epoch": champion.epoch}))
+        from gateway.policies import described  # noqa: PLC0415  # quick `--help`
+
+        print(json.dumps(described(champion)))
+        return
+    if champion.canary is not None:
+        canary = champion.canary
+        print(f"{canary.policy} serves {canary.share:.0%} of requests as a canary; gateways follow within 2 s")
         return
     print(f"{champion.policy or 'the base model'} is the champion, epoch {champion.epoch}; gateways follow within 2 s")

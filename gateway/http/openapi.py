@@ -13,7 +13,7 @@ from gateway.http.feedback import FeedbackFields
 from gateway.http.groups import GroupsQuery, PageQuery, ReviewFields
 from gateway.http.http_errors import SHAPES
 from gateway.http.passthrough import ROUTES
-from gateway.http.policy_routes import FlipFields
+from gateway.http.policy_routes import FlipFields, PromotionFields
 from gateway.http.wire import PROFILE_HEADER, PURPOSE_HEADER, ChatFields
 from router.enums import OnFailure, Purpose, Reason, Route, Status, Stopped
 from router.verify.registry import CHECK_TYPES
@@ -31,7 +31,7 @@ _PART: Schema = {"type": "object", "properties": {"type": _TEXT, "text": _TEXT},
 def document() -> Schema:
     """The whole description, as it is served at `/openapi.json`. Fields opened by the operator are not in it."""
     _, parsed = msgspec.json.schema_components(
-        [ChatFields, FeedbackFields, ReviewFields, FlipFields], ref_template=_REF
+        [ChatFields, FeedbackFields, ReviewFields, FlipFields, PromotionFields], ref_template=_REF
     )
     chat = parsed["ChatFields"]["properties"]
     chat["messages"]["items"] = _ref("Message")
@@ -79,7 +79,7 @@ def _operators() -> Schema:
         "/v1/policies": {"get": {"responses": {"200": _answer("Object"), **_errors(401, 403, 500, 503)}}},
         "/v1/policies/rollback": {"post": _operation("FlipFields", flip, required=False)},
         "/v1/policies/{name}/promote": {
-            "post": _operation("FlipFields", flip, required=False) | {"parameters": [_in_path("name")]}
+            "post": _operation("PromotionFields", flip, required=False) | {"parameters": [_in_path("name")]}
         },
     }
 

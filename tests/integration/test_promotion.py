@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from router.registry import PolicyRegistry
 from tests.support.engines import EngineKind, RunningEngine
 from tests.support.gateway_process import GatewayProcess, get
 from tests.support.mock_engine import MODEL, MockEngine
+from tests.support.mock_script import Script
 
 ANYTHING = {"checks": [{"type": "regex", "pattern": "(?s).*"}]}  # passes whatever the model says
 CLIENTS = 6
@@ -141,7 +143,8 @@ async def test_promotion_and_rollback_under_load(stage: Stage, tmp_path: Path) -
                 (("rollback", "--reason", "a test"), 2, stage.base),
             ):
                 flipped = await asyncio.to_thread(flip, gateway, *command)
-                assert flipped == {"champion": None if policy == stage.base else policy, "epoch": epoch}
+                champion = None if policy == stage.base else policy
+                assert flipped == {"champion": champion, "epoch": epoch, "canary": None}
                 await load.until_served_by(policy, since=time.monotonic())
                 fresh = await load.ask(client, same)
                 assert (fresh["cached"], fresh["policy"]) == (False, policy)
@@ -178,6 +181,48 @@ def test_a_policy_the_engine_refuses_is_not_promoted(tmp_path: Path) -> None:
         gateway.stop()
 
 
+async def test_a_canary_that_does_harm_is_withdrawn_by_the_gateways(tmp_path: Path) -> None:
+    """Two serving processes, a canary of a quarter of the requests that solves nothing, a champion that solves all."""
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    with MockEngine() as engine, GatewayProcess(tmp_path / "gateway", engine.url, args=["--workers", "2"]) as gateway:
+        gateway.wait_for("/readyz", 200)
+        registry = PolicyRegistry(gateway.home / "state")
+        canary = registry.register(adapter, {"base_model": MODEL})
+        engine.of_model[canary] = Script(("The answer is \\boxed{5}.",))
+        tried = await asyncio.to_thread(flip, gateway, "promote", canary, "--share", "0.25", "--url", gateway.url)
+        assert tried == {"champion": None, "epoch": 1, "canary": {"policy": canary, "share": 0.25}}
+        served: Counter[tuple[str, str]] = Counter()
+
+        async def one(client: aiohttp.ClientSession, number: int) -> None:
+            body = {
+                "model": "champion",
+                "messages": [{"role": "user", "content": f"What is 2 + 2, for the time {number}?"}],
+                "verification": {"checks": [{"type": "math", "reference": "4"}], "samples": {"min": 1, "max": 1}},
+            }
+            async with client.post(f"{gateway.url}/v1/chat/completions", json=body) as response:
+                answer = await response.json()
+                assert response.status == 200, answer
+                served[answer["verification"]["policy"], answer["verification"]["status"]] += 1
+
+        async with aiohttp.ClientSession() as client, asyncio.timeout(SETTLED_S):
+            for number in count(step=8):
+                await asyncio.gather(*(one(client, number + each) for each in range(8)))
+                if registry.champion().canary is None:
+                    break
+            harmed = served.copy()
+            while "it is withdrawn" not in gateway.output:
+                await asyncio.sleep(0.05)
+        last = registry.history()[-1]
+        assert (last.action, last.policy, last.previous, last.actor) == ("withdraw", None, canary, "gateway")
+        assert f"{canary} did harm: the champion won" in last.reason
+        assert set(harmed) == {(MODEL, "verified"), (canary, "failed")}
+        assert 10 < harmed[canary, "failed"] < 0.4 * harmed.total()
+        assert gateway.stop() == 0
+    assert "Traceback" not in gateway.output, gateway.output
+
+
 def test_a_promotion_without_a_gateway_or_a_policy(tmp_path: Path) -> None:
     gateway = GatewayProcess(tmp_path, "http://127.0.0.1:9")
     (tmp_path / "thinktwice.toml").write_text("")
@@ -190,5 +235,5 @@ def test_a_promotion_without_a_gateway_or_a_policy(tmp_path: Path) -> None:
     name = PolicyRegistry(tmp_path / "state").register(tmp_path / "adapter", {})
     with pytest.raises(AssertionError, match="no gateway at"):
         flip(gateway, "promote", name, "--url", "http://127.0.0.1:9")
-    assert flip(gateway, "promote", name, "--untried") == {"champion": name, "epoch": 1}
-    assert flip(gateway, "promote", "base") == {"champion": None, "epoch": 2}
+    assert flip(gateway, "promote", name, "--untried") == {"champion": name, "epoch": 1, "canary": None}
+    assert flip(gateway, "promote", "base") == {"champion": None, "epoch": 2, "canary": None}

@@ -20,7 +20,7 @@ from gateway.local.children import free_port
 from router.errors import ConfigError, TrainingError
 from router.fs import try_lock
 from router.log.segments import CORRUPT
-from router.registry import Action
+from router.policy_history import Action
 from tests.support.gateway_process import GatewayProcess
 from tests.support.mock_engine import MODEL, MockEngine
 from tests.support.scripted_gateway import Respond, ScriptedGateway, completion

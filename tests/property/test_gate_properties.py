@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.stats import BETS, e_value
 from training.gate import (
-    BETS,
     POWER,
     Evidence,
     Verdict,
     critical_wins,
     decide,
-    e_value,
     mcnemar_p,
     minimum_detectable_effect,
     power_of,

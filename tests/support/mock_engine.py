@@ -26,6 +26,7 @@ class MockEngine:
     """Use as a context manager. `requests` are the POST bodies as they came; `running` counts unfinished ones."""
 
     scripts: dict[str, Script] = field(default_factory=dict)
+    of_model: dict[str, Script] = field(default_factory=dict)  # by model or adapter, before the prompts' scripts
     default: Script = field(default_factory=partial(Script, ("The answer is \\boxed{4}.",)))
     port: int = 0
     model: str = MODEL
@@ -122,7 +123,9 @@ class MockEngine:
             data = [{"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}]
             usage = {"prompt_tokens": 1, "total_tokens": 1}
             return web.json_response({"object": "list", "model": body["model"], "data": data, "usage": usage})
-        found = next((script for key, script in self.scripts.items() if key in asked(body)), self.default)
+        found = self.of_model.get(body["model"]) or next(
+            (script for key, script in self.scripts.items() if key in asked(body)), self.default
+        )
         script = found.at_turn(body)
         if script.fault is Fault.REFUSE:
             return _error(400, "this prompt is refused by the engine")

@@ -190,7 +190,13 @@ async def test_promotion_and_rollback(tmp_path: Path) -> None:
     assert (listed["champion"], listed["epoch"], listed["base"]) == (None, 0, "base")
     assert [(row["name"], row["manifest"]["made"]) for row in listed["data"]] == [(name, "here")]
     done = await post(app, {"reason": "better", "expected_epoch": 0}, f"/v1/policies/{name}/promote", headers)
-    assert done.status == 200 and done.json == {"object": "champion", "champion": name, "epoch": 1, "serving": True}
+    assert done.status == 200 and done.json == {
+        "object": "champion",
+        "champion": name,
+        "epoch": 1,
+        "canary": None,
+        "serving": True,
+    }
     assert gateway.deps.policies.champion == name and name in gateway.backend.loaded
     flip = gateway.registry.history()[-1]
     assert (flip.policy, flip.actor, flip.reason) == (name, f"key {kept.id}", "better")
@@ -200,6 +206,21 @@ async def test_promotion_and_rollback(tmp_path: Path) -> None:
     assert (back.json["champion"], back.json["epoch"]) == (None, 2) and gateway.deps.policies.champion == "base"
     assert (await post(app, {}, "/v1/policies/rollback", headers)).status == 409
     assert (await post(app, {}, "/v1/policies/base/promote", headers)).json["epoch"] == 2  # serves already
+
+
+async def test_a_canary_and_its_withdrawal(tmp_path: Path) -> None:
+    gateway = serving(tmp_path, "a story")
+    app, name = over(tmp_path, gateway=gateway), trained(gateway, tmp_path)
+    tried = (await post(app, {"share": 0.05}, f"/v1/policies/{name}/promote")).json
+    canary = {"policy": name, "share": 0.05}
+    assert tried == {"object": "champion", "champion": None, "epoch": 1, "canary": canary, "serving": True}
+    assert (await get(app, "/v1/policies")).json["canary"] == canary and name in gateway.backend.loaded
+    assert gateway.deps.policies.champion == "base"
+    assert (await post(app, b"", "/v1/policies/rollback")).json["canary"] is None
+    for body, path in (({"share": 0.5}, "base"), ({"share": 0}, name), ({"share": 1.5}, name), ({"share": "x"}, name)):
+        refused = await post(app, body, f"/v1/policies/{path}/promote")
+        assert refused.status == 400 and refused.json["error"]["param"] == "share", body
+    assert (await post(app, {"share": 1}, f"/v1/policies/{name}/promote")).json["champion"] == name
 
 
 @pytest.mark.parametrize("name", ["policy-9-00000000", "champion", "..", "%2e%2e", "policy-1", "x" * 300, "é"])

@@ -77,6 +77,37 @@ async def test_a_policy_the_engine_refuses_does_not_serve(tmp_path: Path) -> Non
     assert directory.champion == name
 
 
+async def test_a_canary_serves_its_share_of_the_champions_requests(tmp_path: Path) -> None:
+    registry, backend = PolicyRegistry(tmp_path / "state"), engine()
+    directory = PolicyDirectory(registry, backend, "base")
+    name = registered(registry, tmp_path / "adapter")
+    registry.try_out(name, 0.25, "perhaps", "test")
+    await directory.follow()
+    assert list(backend.loaded) == [name] and (directory.champion, directory.epoch) == ("base", 1)
+    served = [directory.resolve("champion", lambda place=place: place / 100) for place in range(100)]
+    assert [policy.name for policy in served] == [name] * 25 + ["base"] * 75
+    assert all(policy.shared and policy.epoch == 0 for policy in served)
+    for pinned in (directory.resolve("champion"), directory.resolve(name, lambda: 0.9)):
+        assert not pinned.shared
+    assert directory.resolve("champion").name == "base"
+    registry.rollback("worse", "test")
+    await directory.follow()
+    assert directory.resolve("base", lambda: 0.0).name == "base" and directory.canary is None
+
+
+async def test_a_canary_the_engine_refuses_does_not_serve_and_keeps_no_champion_back(tmp_path: Path) -> None:
+    registry, backend = PolicyRegistry(tmp_path / "state"), engine()
+    directory = PolicyDirectory(registry, backend, "base")
+    first = registered(registry, tmp_path / "adapter")
+    registry.promote(first, "better", "test")
+    await directory.follow()
+    backend.refuses_policies = REFUSAL
+    registry.try_out(registered(registry, tmp_path / "other", "others"), 0.25, "perhaps", "test")
+    with pytest.raises(BackendUnavailable, match="rank is too high"):
+        await directory.follow()
+    assert directory.resolve("champion", lambda: 0.0).name == directory.champion == first
+
+
 async def test_a_pinned_policy_is_loaded_once_when_it_is_first_asked_for(tmp_path: Path) -> None:
     registry, backend = PolicyRegistry(tmp_path / "state"), engine()
     directory = PolicyDirectory(registry, backend, "base")

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from router.errors import RegistryError
-from router.registry import Action, Champion, PolicyRegistry
+from router.errors import PolicyConflict, PolicyNotFound, RegistryError
+from router.policy_history import Action
+from router.registry import Canary, Champion, PolicyRegistry
 from tests.support.crash import crash_at_every_step
 
 
@@ -91,6 +92,66 @@ def test_a_second_rollback_goes_one_further_back_and_then_there_is_none(
     assert [registry.rollback("", "").policy, registry.rollback("", "").policy] == [first, None]
     with pytest.raises(RegistryError, match="nothing to roll back to"):
         registry.rollback("", "")
+
+
+def test_a_canary_changes_no_champion_and_is_in_the_history(registry: PolicyRegistry, tmp_path: Path) -> None:
+    first, second = trained(registry, tmp_path, "a", "b")
+    registry.promote(first, "", "")
+    assert (
+        registry.try_out(second, 0.05, "better", "ci", 1)
+        == registry.champion()
+        == Champion(first, 2, Canary(second, 0.05), 1)
+    )
+    assert registry.try_out(second, 0.25, "no harm", "ci") == Champion(first, 3, Canary(second, 0.25), 2)
+    assert registry.champion().cache_epoch == 1
+    assert registry.rollback("harm", "gateway") == registry.champion() == Champion(first, 4, None, 3)
+    assert registry.champion().cache_epoch == 1
+    assert registry.rollback("", "") == Champion(None, 5)
+    changes = [entry for entry in registry.history() if entry.action is not Action.REGISTER]
+    assert [(e.action, e.policy, e.previous, e.epoch, e.share) for e in changes] == [
+        ("promote", first, None, 1, None),
+        ("canary", second, first, 2, 0.05),
+        ("canary", second, first, 3, 0.25),
+        ("withdraw", first, second, 4, None),
+        ("rollback", None, first, 5, None),
+    ]
+
+
+def test_a_canary_that_is_promoted_or_another_promotion_ends_the_trial(
+    registry: PolicyRegistry, tmp_path: Path
+) -> None:
+    first, second = trained(registry, tmp_path, "a", "b")
+    registry.try_out(first, 0.05, "", "")
+    assert registry.promote(second, "", "") == Champion(second, 2)
+    registry.try_out(first, 0.05, "", "")
+    assert registry.promote(first, "", "") == Champion(first, 4)
+    assert registry.champion().cache_epoch == 4
+
+
+def test_what_cannot_be_a_canary(registry: PolicyRegistry, tmp_path: Path) -> None:
+    [first] = trained(registry, tmp_path, "a")
+    for share in (0.0, 1.0, -0.1, float("nan")):
+        with pytest.raises(ValueError, match="above 0 and below 1"):
+            registry.try_out(first, share, "", "")
+    with pytest.raises(PolicyNotFound):
+        registry.try_out("policy-9-00000000", 0.05, "", "")
+    with pytest.raises(PolicyConflict, match="of epoch 0 by now"):
+        registry.try_out(first, 0.05, "", "", 3)
+    registry.promote(first, "", "")
+    with pytest.raises(PolicyConflict, match="is the champion"):
+        registry.try_out(first, 0.05, "", "")
+    assert registry.champion() == Champion(first, 1)
+
+
+def test_a_canary_whose_folder_is_gone_is_an_error_with_the_cure(registry: PolicyRegistry, tmp_path: Path) -> None:
+    first, second = trained(registry, tmp_path, "a", "b")
+    registry.promote(first, "", "")
+    registry.try_out(second, 0.05, "", "")
+    shutil.rmtree(registry.get(second).path)
+    with pytest.raises(RegistryError, match=f"names '{second}', which is not registered") as caught:
+        registry.champion()
+    (tmp_path / "state" / "champion").write_text(str(caught.value).split("write the line ")[1].split(" into it")[0])
+    assert registry.champion() == Champion(first, 3)
 
 
 def test_the_base_model_can_be_promoted_and_rolled_back_from(registry: PolicyRegistry, tmp_path: Path) -> None:
@@ -190,7 +251,12 @@ def rollback_twice(registry: PolicyRegistry, _: Path, first: str) -> object:
     return registry.rollback("harm", "ci")
 
 
-@pytest.mark.parametrize("work", [register_b, promote_a, rollback_twice])
+def try_out_a(registry: PolicyRegistry, _: Path, first: str) -> object:
+    registry.try_out(first, 0.05, "perhaps better", "ci")
+    return registry.rollback("harm", "ci")
+
+
+@pytest.mark.parametrize("work", [register_b, promote_a, rollback_twice, try_out_a])
 def test_a_crash_at_any_step_leaves_a_consistent_registry(
     tmp_path: Path, work: Callable[[PolicyRegistry, Path, str], object]
 ) -> None:
@@ -208,7 +274,9 @@ def test_a_crash_at_any_step_leaves_a_consistent_registry(
         before = registry.champion()
         assert before.policy in (None, first)
         flips = [entry for entry in registry.history() if entry.action is not Action.REGISTER]
-        assert len(flips) == before.epoch and (not flips or flips[-1].policy == before.policy)
+        assert len(flips) == before.epoch
+        served = before.canary.policy if before.canary else before.policy
+        assert not flips or flips[-1].policy == served
         for policy in registry.policies():
             assert (policy.path / "nested" / "config.json").read_text() == "{}"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from router.errors import RegistryError, TrainingError
-from router.registry import Action, Policy, PolicyRegistry
+from router.policy_history import Action
+from router.registry import Policy, PolicyRegistry
 from tests.support.crash import crash_at_every_step
 from training.cycle import ACTOR, CycleRunner, Judgement, NewGroups, NotDue, Ports
 from training.gate import Verdict

@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from router.stats import Estimate
+from router.stats import Estimate, e_value
 from training.gate import (
     Evidence,
     Verdict,
     critical_wins,
     decide,
-    e_value,
     mcnemar_p,
     minimum_detectable_effect,
     power_of,
