@@ -6,6 +6,7 @@ Fields are only ever added, with a default; a record of a newer schema is refuse
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,8 +20,6 @@ SCHEMA_VERSION = 1
 MAX_RECORD_BYTES = 64 * 1024 * 1024  # decompressed; a longer claim is a damaged or hostile record
 _COMPRESS_ABOVE = 4096
 _PLAIN, _ZSTD = b"P", b"Z"
-
-T = TypeVar("T")
 
 
 class CheckRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,6 +159,38 @@ class GroupSummary(msgspec.Struct, frozen=True, kw_only=True):
     verification: SummarySpec = SummarySpec()
 
 
+class GroupHead(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a `GroupRecord` that decide whether it is kept, and whether it may train."""
+
+    schema_version: int = SCHEMA_VERSION
+    group_id: str
+    created_at: float
+    tenant: str
+    train_consent: bool
+    purpose: Purpose = Purpose.PROD
+    heldout: bool = False
+    prompt_hash: str
+    base_model: str
+    policy: str
+    template_fingerprint: str | None = None
+
+
+class GroupColumns(GroupHead, frozen=True, kw_only=True):
+    """What a compacted group shows without being read: its head, and what groups are counted by."""
+
+    engine: str
+    engine_version: str
+    route: Route
+    stopped: Stopped
+    audit: bool = False
+    status: Status
+    reason: Reason
+    profile: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = None
+
+
 class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A verified answer with its evidence: the only thing the cache stores."""
 
@@ -189,9 +220,13 @@ class _Versioned(msgspec.Struct):
     schema_version: int
 
 
+Versioned = TypeVar("Versioned", GroupRecord, GroupSummary, GroupHead, GroupColumns)
+
 _encoder = msgspec.msgpack.Encoder()
 _group_decoder = msgspec.msgpack.Decoder(GroupRecord)
 _summary_decoder = msgspec.msgpack.Decoder(GroupSummary)
+_head_decoder = msgspec.msgpack.Decoder(GroupHead)
+_columns_decoder = msgspec.msgpack.Decoder(GroupColumns)
 _answer_decoder = msgspec.msgpack.Decoder(CachedAnswer)
 _version_decoder = msgspec.msgpack.Decoder(_Versioned)
 
@@ -214,6 +249,21 @@ def decode_summary(data: bytes) -> GroupSummary:
     return _decode(data, _summary_decoder)
 
 
+def decode_head(data: bytes) -> GroupHead:
+    """A part of the group that `encode` stored, in a fraction of the time. Raises as `decode_group`."""
+    return _decode(data, _head_decoder)
+
+
+def decode_columns(data: bytes) -> GroupColumns:
+    """A part of the group that `encode` stored, in a fraction of the time. Raises as `decode_group`."""
+    return _decode(data, _columns_decoder)
+
+
+def uncompressed(data: bytes) -> bytes:
+    """The same record, not compressed. Raises `RecordError` when it is damaged."""
+    return data if data[:1] == _PLAIN else _PLAIN + _payload(data)
+
+
 def decode_answer(data: bytes) -> CachedAnswer:
     """The cached answer that `encode` stored. Raises `RecordError` when it is not one."""
     try:
@@ -222,15 +272,25 @@ def decode_answer(data: bytes) -> CachedAnswer:
         raise RecordError(f"not a cached answer: {error}") from error
 
 
-def _decode(data: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
+def _decode(data: bytes, decoder: msgspec.msgpack.Decoder[Versioned]) -> Versioned:
     payload = _payload(data)
     try:
+        record = decoder.decode(payload)
+        version = record.schema_version
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        record, version = None, _version(payload, error)
+    if record is None or version != SCHEMA_VERSION:
+        raise RecordError(f"group record has schema {version}, this thinktwice reads {SCHEMA_VERSION}: upgrade it")
+    return record
+
+
+def _version(payload: bytes, fault: Exception) -> int:
+    """The schema of a record that could not be decoded, unless it is one that should have been."""
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError):
         version = _version_decoder.decode(payload).schema_version
         if version != SCHEMA_VERSION:
-            raise RecordError(f"group record has schema {version}, this thinktwice reads {SCHEMA_VERSION}: upgrade it")
-        return decoder.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RecordError(f"not a group record: {error}") from error
+            return version
+    raise RecordError(f"not a group record: {fault}") from fault
 
 
 def _payload(data: bytes) -> bytes:

@@ -1,13 +1,15 @@
-"""`thinktwice log`: check the group log, count what it holds, forget what must go."""
+"""`thinktwice log`: check the group log, count what it holds, compact it, forget what must go."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from router.errors import ConfigError, LogUnavailable
 
 if TYPE_CHECKING:
+    from router.settings import Settings
+
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _EXITS = "exit codes: 0 done and nothing wrong, 1 damage found, 2 usage"
@@ -22,7 +26,7 @@ _EXITS = "exit codes: 0 done and nothing wrong, 1 damage found, 2 usage"
 
 def register(subparsers: Subparsers) -> None:
     """Add the command `log`."""
-    summary = "check, count or forget logged groups"
+    summary = "check, count, compact or forget logged groups"
     parser = subparsers.add_parser("log", help=summary, description=f"{summary.capitalize()}.", epilog=_EXITS)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     options = argparse.ArgumentParser(add_help=False)
@@ -39,6 +43,7 @@ def register(subparsers: Subparsers) -> None:
 
     add(verify, "check every segment: frames, hashes, records, duplicates")
     add(stats, "count groups, samples and tokens")
+    add(compact, "move sealed segments into Parquet files, and drop what is older than [log] keep_days")
     which = add(forget, "remove groups from the log for good").add_mutually_exclusive_group(required=True)
     which.add_argument("--tenant", help="every group this tenant has had until now")
     which.add_argument("--group", metavar="ID", help="this group")
@@ -68,33 +73,48 @@ def verify(args: argparse.Namespace) -> int:
 
 def stats(args: argparse.Namespace) -> int:
     """Count what the log holds; 1 when a part of it could not be read."""
-    from router.log.groups import OnCorrupt, Tally, read_segment, segments  # noqa: PLC0415  # quick `--help`
+    from router.log.groups import OnCorrupt, Tally, read_groups  # noqa: PLC0415  # quick `--help`
     from router.log.labels import read_labels  # noqa: PLC0415
+    from router.log.parts import PARQUET, parts  # noqa: PLC0415
     from router.log.segments import OPEN, SEALED  # noqa: PLC0415
     from router.log.stats import LogStats  # noqa: PLC0415
-    from router.log.tombstones import load_tombstones  # noqa: PLC0415
 
     log_dir = _log_dir(args)
     counts, tally = LogStats(), Tally()
-    tombstones = load_tombstones(log_dir)
+    size = sum(part.path.stat().st_size for part in parts(log_dir, PARQUET, SEALED, OPEN))
     with _progress("counting", log_dir) as advance:
-        for path in segments(log_dir, SEALED, OPEN):
-            for _, record in read_segment(path, tombstones, OnCorrupt.SKIP, tally):
-                counts.add(record)
-            advance(path)
+        read = read_groups(log_dir, include_open=True, on_corrupt=OnCorrupt.SKIP, tally=tally, advance=advance)
+        for _, record in read:
+            counts.add(record)
     labels = Counter(label.source.value for _, label in read_labels(log_dir) if label is not None)
-    size = sum(path.stat().st_size for path in segments(log_dir, SEALED, OPEN))
     result = {
         **counts.as_dict(),
         "labels": dict(labels.most_common()),
         "forgotten": tally.forgotten,
-        "segments": tally.segments,
+        "files": tally.segments,
         "bytes": size,
     }
     if not args.json:
         result |= {name: _time(result[name]) for name in ("first", "last")}
     _print(args, result, tally.problems)
     return 1 if tally.damage else 0
+
+
+def compact(args: argparse.Namespace) -> int:
+    """Move sealed segments into Parquet files and drop what is older than it may be; 1 when a segment is damaged."""
+    from router.log import compaction  # noqa: PLC0415  # quick `--help`
+
+    log_dir, section = _log_dir(args), _settings(args).log
+    oldest = time.time() - section.keep_days * 86400 if section.keep_days else float("-inf")
+    try:
+        with _progress("compacting", log_dir) as advance:
+            done = compaction.compact(log_dir, min_free_bytes=section.min_free_bytes, oldest=oldest, advance=advance)
+    except OSError as error:
+        raise LogUnavailable(f"cannot change the group log in {log_dir}: {error}: run this again") from error
+    result = asdict(done)
+    left = result.pop("left")
+    _print(args, result, left)
+    return 1 if left else 0
 
 
 def forget(args: argparse.Namespace) -> int:
@@ -121,10 +141,14 @@ def forget(args: argparse.Namespace) -> int:
     return 1 if done.unsearchable else 0
 
 
-def _log_dir(args: argparse.Namespace) -> Path:
+def _settings(args: argparse.Namespace) -> Settings:
     from router.settings import load_settings  # noqa: PLC0415  # quick `--help`
 
-    path: Path = args.dir or load_settings(args.config).log.dir
+    return load_settings(args.config)
+
+
+def _log_dir(args: argparse.Namespace) -> Path:
+    path: Path = args.dir or _settings(args).log.dir
     if not path.is_dir():
         raise ConfigError(f"there is no group log in {path}: give its directory with --dir or [log] dir")
     return path
@@ -136,10 +160,10 @@ def _progress(title: str, log_dir: Path) -> Iterator[Callable[[Path], None]]:
     from rich.console import Console  # noqa: PLC0415  # quick `--help`
     from rich.progress import Progress  # noqa: PLC0415
 
-    from router.log.groups import segments  # noqa: PLC0415
+    from router.log.parts import PARQUET, parts  # noqa: PLC0415
     from router.log.segments import CORRUPT, OPEN, SEALED  # noqa: PLC0415
 
-    total = len(segments(log_dir, SEALED, OPEN, CORRUPT))
+    total = len(parts(log_dir, PARQUET, SEALED, OPEN, CORRUPT))
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(title, total=total)
         yield lambda _: bar.advance(task)

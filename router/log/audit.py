@@ -9,9 +9,10 @@ from hashlib import blake2b
 from pathlib import Path
 
 from router.errors import RecordError, SegmentCorrupt
-from router.log.groups import is_live, segments
+from router.log.groups import is_live
 from router.log.labels import LABEL_FILE, read_labels
-from router.log.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, Damage, check_seal, payloads, scan
+from router.log.parts import PARQUET, Part, parts
+from router.log.segments import CORRUPT, OPEN, SEALED, Damage, scan
 from router.log.tombstones import Tombstones, load_tombstones
 from router.records import decode_group
 
@@ -44,11 +45,11 @@ def audit(log_dir: Path, advance: Callable[[Path], None] = lambda _: None) -> Au
     found = Audit()
     tombstones = load_tombstones(log_dir)
     seen: set[bytes] = set()
-    for path in segments(log_dir, SEALED, OPEN, CORRUPT):
+    for part in parts(log_dir, PARQUET, SEALED, OPEN, CORRUPT):
         found.segments += 1
-        if _frames_hold(path, found):
-            _check_records(path, found, tombstones, seen)
-        advance(path)
+        if _holds(part, found):
+            _check_records(part, found, tombstones, seen)
+        advance(part.path)
     for number, (_, label) in enumerate(read_labels(log_dir), 1):
         if label is None:
             found.add("label", f"{log_dir / LABEL_FILE}, line {number}, is damaged: repair it or remove the line")
@@ -57,14 +58,15 @@ def audit(log_dir: Path, advance: Callable[[Path], None] = lambda _: None) -> Au
     return found
 
 
-def _frames_hold(path: Path, found: Audit) -> bool:
-    """Whether the segment's records can be read; what is wrong with its bytes is noted."""
+def _holds(part: Part, found: Audit) -> bool:
+    """Whether the file's records can be read; what is wrong with its bytes is noted."""
+    path = part.path
     if path.suffix == CORRUPT:
         found.add("quarantined", f"{path}: set aside as damaged: restore it from a backup or delete it")
         return False
-    if path.suffix == SEALED:
+    if path.suffix != OPEN:
         try:
-            check_seal(path)
+            part.check()
         except SegmentCorrupt as error:
             found.add("segment", str(error))
             return False
@@ -81,15 +83,14 @@ def _frames_hold(path: Path, found: Audit) -> bool:
     return True
 
 
-def _check_records(path: Path, found: Audit, tombstones: Tombstones, seen: set[bytes]) -> None:
-    first = int(path.stem)
-    for offset, payload in enumerate(payloads(path)):
-        if payload == FORGOTTEN:
+def _check_records(part: Part, found: Audit, tombstones: Tombstones, seen: set[bytes]) -> None:
+    for stored in part.stored():
+        if stored.forgotten:
             found.forgotten += 1
             continue
-        where = f"{path}: record {first + offset}"
+        where = f"{stored.path}: record {stored.position.seq}"
         try:
-            record = decode_group(payload)
+            record = decode_group(stored.payload())
         except RecordError as error:
             found.add("record", f"{where}: {error}")
             continue

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from router.errors import RecordError, SegmentCorrupt
 from router.fs import drop_leftovers, locked
-from router.log.groups import recover_abandoned, segments, worker_dirs
+from router.log.compaction import REWRITE_LOCK, thin_out, tidy
+from router.log.groups import recover_abandoned, segments
 from router.log.index import GroupIndex
 from router.log.labels import LABEL_FILE, forget_labels, read_labels
-from router.log.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, check_seal, payloads
+from router.log.parts import PARQUET, Part, parts, worker_dirs
+from router.log.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, payloads
 from router.log.tombstones import Tombstones, add_tombstone, load_tombstones
 from router.log.writer import rewrite
-from router.records import decode_group
+from router.records import GroupHead, decode_head
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
     """What `forget` did."""
 
-    removed: int  # groups cut out of the segments
+    removed: int  # groups cut out of the files
     labels: int  # labels removed
     pending: int  # groups hidden now and cut out when a running gateway seals their segment
     unsearchable: tuple[Path, ...]  # damaged segments, and those of a newer schema: they may hold more
@@ -43,27 +45,28 @@ def forget(
     `advance` is told each sealed segment that is done. Raises `RecordError` when the list of tombstones is damaged,
     `OSError` when the log cannot be written.
     """
-    with locked(log_dir / "forget.lock"):
+    with locked(log_dir / REWRITE_LOCK):
         if group is None or group not in load_tombstones(log_dir).groups:
             add_tombstone(log_dir, now=time.time(), tenant=tenant, group=group)
         for worker in worker_dirs(log_dir):
             drop_leftovers(worker, f"*{SEALED}")
         drop_leftovers(log_dir, LABEL_FILE)
+        tidy(log_dir)
         tombstones = load_tombstones(log_dir)
         labels = _forget_labels(log_dir, tombstones)
         removed = sum(found.forgotten for found in recover_abandoned(log_dir))
-        unsearchable = segments(log_dir, CORRUPT)
+        unsearchable = [part.path for part in parts(log_dir, CORRUPT)]
         named = _Named(tombstones)
-        for path in segments(log_dir, SEALED):
+        for part in parts(log_dir, PARQUET, SEALED):
             named.undecodable = 0
             try:
-                check_seal(path)
-                removed += rewrite(path, named)
+                part.check()
+                removed += thin_out(log_dir, part, tombstones.covers) if part.compacted else rewrite(part.path, named)
             except SegmentCorrupt:
-                unsearchable.append(path)
+                unsearchable.append(part.path)
             if named.undecodable:
-                unsearchable.append(path)
-            advance(path)
+                unsearchable.append(part.path)
+            advance(part.path)
         if (index := GroupIndex(log_dir)).exists:
             index.read(lambda _: None)
         pending = sum(named(payload) for path in segments(log_dir, OPEN) for payload in payloads(path))
@@ -75,13 +78,26 @@ def _forget_labels(log_dir: Path, tombstones: Tombstones) -> int:
     by_others = {
         label.group_id for _, label in read_labels(log_dir) if label is not None and not tombstones.covers_label(label)
     }
-    hidden: set[str] = set()
-    for path in segments(log_dir, SEALED, OPEN) if by_others else ():
-        for payload in payloads(path):
-            with suppress(RecordError):
-                if payload != FORGOTTEN and (record := decode_group(payload)).group_id in by_others:
-                    hidden |= {record.group_id} if tombstones.covers(record) else set()
+    hidden = {
+        head.group_id
+        for part in (parts(log_dir, PARQUET, SEALED, OPEN) if by_others else ())
+        for head in _heads(part)
+        if head.group_id in by_others and tombstones.covers(head)
+    }
     return forget_labels(log_dir, lambda label: tombstones.covers_label(label) or label.group_id in hidden)
+
+
+def _heads(part: Part) -> Iterator[GroupHead]:
+    """Of the records of a file that can be read; of a damaged segment as far as it is whole."""
+    if part.compacted:
+        try:
+            part.check()
+        except SegmentCorrupt:
+            return
+    for stored in part.stored():
+        with suppress(RecordError):
+            if not stored.forgotten:
+                yield stored.head()
 
 
 class _Named:
@@ -95,7 +111,7 @@ class _Named:
         if payload == FORGOTTEN:
             return False
         try:
-            return self._tombstones.covers(decode_group(payload))
+            return self._tombstones.covers(decode_head(payload))
         except RecordError:
             self.undecodable += 1
             return False

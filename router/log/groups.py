@@ -1,32 +1,27 @@
-"""The directory of the group log: `<log dir>/<worker>/<first_seq>.open|.sealed|.corrupt`, one writer a worker."""
+"""The group log as a whole: who writes where, and one stream of its groups whichever file they are in."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 from router.errors import RecordError, SegmentCorrupt
 from router.fs import drop_leftovers, fsync_dir, try_lock
-from router.log.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, check_seal, next_seq_after, payloads
+from router.log.manifest import Manifest, SegmentKey
+from router.log.parts import PARQUET, Part, Position, Stored, parts, segment_files, worker_dirs
+from router.log.segments import OPEN, SEALED, next_seq_after
 from router.log.tombstones import Tombstones, load_tombstones, sealing
 from router.log.writer import Recovered, quarantine, recover
-from router.records import GroupRecord, decode_group
+from router.records import GroupHead, GroupRecord, decode_group
 
 _LOCK = "lock"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """Where a record is. It keeps its position for ever, whatever is forgotten around it."""
-
-    worker: str
-    seq: int
 
 
 class OnCorrupt(StrEnum):
@@ -37,14 +32,29 @@ class OnCorrupt(StrEnum):
     QUARANTINE = "quarantine"
 
 
+class Span(NamedTuple):
+    """Neighbouring positions of a worker, from `first` to before `end`."""
+
+    worker: str
+    first: int
+    end: int
+
+
 @dataclass(slots=True)
 class Tally:
     """What a reader met, besides the records it yielded."""
 
-    segments: int = 0
+    segments: int = 0  # files: segments, and Parquet files of several
     forgotten: int = 0
+    spans: list[Span] = field(default_factory=list)  # what was read to its end, in order
     damage: Counter[str] = field(default_factory=Counter)  # by reason: "segment", "record"
-    problems: list[str] = field(default_factory=list)  # one line for each damaged segment
+    problems: list[str] = field(default_factory=list)  # one line for each damaged file
+
+    def add_undecodable(self, path: Path, error: RecordError) -> None:
+        """Count a record of this file that cannot be decoded; each reason is named once."""
+        self.damage["record"] += 1
+        if (problem := f"{path}: record(s) that cannot be read: {error}") not in self.problems:
+            self.problems.append(problem)
 
 
 class WorkerDir:
@@ -56,8 +66,9 @@ class WorkerDir:
 
     def next_seq(self) -> int:
         """The first sequence number that no record of this worker has."""
-        last = max(_segment_files(self.path), default=None)
-        return 0 if last is None else next_seq_after(last)
+        last = max(segment_files(self.path), default=None)
+        compacted = Manifest(self.path.parent).next_seq(self.path.name)
+        return max(compacted, 0 if last is None else next_seq_after(last))
 
     def release(self) -> None:
         """Let another process have the directory."""
@@ -74,11 +85,6 @@ def claim_worker(log_dir: Path) -> WorkerDir:
         if (lock := try_lock(path / _LOCK)) is not None:
             return WorkerDir(path, lock)
     raise AssertionError("unreachable: count() does not end")
-
-
-def worker_dirs(log_dir: Path) -> list[Path]:
-    """The workers' directories, by name."""
-    return sorted((path for path in log_dir.glob("w*") if path.is_dir()), key=lambda path: (len(path.name), path.name))
 
 
 def is_live(worker: Path) -> bool:
@@ -114,8 +120,8 @@ def recover_abandoned(log_dir: Path) -> list[Recovered]:
 
 
 def segments(log_dir: Path, *suffixes: str) -> list[Path]:
-    """The segments of all workers with one of these suffixes, in order of worker and sequence."""
-    return [path for worker in worker_dirs(log_dir) for path in _segment_files(worker) if path.suffix in suffixes]
+    """The segments of all workers with one of these suffixes that are not compacted, by worker and sequence."""
+    return [part.path for part in parts(log_dir, *suffixes) if not part.compacted]
 
 
 def read_groups(
@@ -124,58 +130,90 @@ def read_groups(
     include_open: bool = False,
     on_corrupt: OnCorrupt = OnCorrupt.RAISE,
     tally: Tally | None = None,
+    advance: Callable[[Path], None] = lambda _: None,
 ) -> Iterator[tuple[Position, GroupRecord]]:
-    """The groups of all sealed segments, and on request of those still written, one in memory at a time.
-
-    Forgotten groups are passed by. Raises `SegmentCorrupt` for a sealed segment that fails its hash, unless
-    `on_corrupt` says otherwise; a record that cannot be decoded is counted in `tally` and passed by.
-    """
+    """The groups of `read_stored`, whole; raises as it does."""
     tally = tally or Tally()
+    read = read_stored(log_dir, include_open=include_open, on_corrupt=on_corrupt, tally=tally, advance=advance)
+    for stored, _ in read:
+        if (record := whole(stored, tally)) is not None:
+            yield stored.position, record
+
+
+def whole(stored: Stored, tally: Tally) -> GroupRecord | None:
+    """The group itself; None, and counted, when it cannot be decoded."""
+    try:
+        return decode_group(stored.payload())
+    except RecordError as error:
+        tally.add_undecodable(stored.path, error)
+        return None
+
+
+def read_stored(
+    log_dir: Path,
+    *,
+    include_open: bool = False,
+    on_corrupt: OnCorrupt = OnCorrupt.RAISE,
+    tally: Tally,
+    advance: Callable[[Path], None] = lambda _: None,
+) -> Iterator[tuple[Stored, GroupHead]]:
+    """Every group of the log once, compacted or sealed, and on request those still written; one in memory at a time.
+
+    Forgotten groups are passed by. Raises `SegmentCorrupt` for a file that fails its hash, unless `on_corrupt` says
+    otherwise; a record that cannot be decoded is counted in `tally` and passed by. `advance` is told each file that is
+    done. A segment that is compacted meanwhile is read from where it went.
+    """
     tombstones = load_tombstones(log_dir)
-    for path in segments(log_dir, SEALED, OPEN) if include_open else segments(log_dir, SEALED):
-        yield from read_segment(path, tombstones, on_corrupt, tally)
+    suffixes = (PARQUET, SEALED, OPEN) if include_open else (PARQUET, SEALED)
+    done: set[SegmentKey] = set()
+    moved = True
+    while moved:
+        moved = False
+        for part in parts(log_dir, *suffixes):
+            if part.keys <= done:
+                continue
+            try:
+                if _holds(part, on_corrupt, tally):
+                    yield from _read_part(part, done, tombstones, tally)
+            except FileNotFoundError:
+                moved = True
+                continue
+            done |= part.keys
+            tally.segments += 1
+            advance(part.path)
 
 
-def read_segment(
-    path: Path, tombstones: Tombstones, on_corrupt: OnCorrupt, tally: Tally
-) -> Iterator[tuple[Position, GroupRecord]]:
-    """The groups of one segment; see `read_groups`."""
-    tally.segments += 1
-    if path.suffix == SEALED and not _seal_holds(path, on_corrupt, tally):
-        return
-    first = int(path.stem)
-    undecodable: Counter[str] = Counter()
-    for offset, payload in enumerate(payloads(path)):
-        if payload == FORGOTTEN:
+def _read_part(
+    part: Part, done: Set[SegmentKey], tombstones: Tombstones, tally: Tally
+) -> Iterator[tuple[Stored, GroupHead]]:
+    end = part.first_seq
+    for stored in part.stored(done):
+        end = stored.position.seq + 1
+        if stored.forgotten:
             tally.forgotten += 1
             continue
         try:
-            record = decode_group(payload)
+            head = stored.head()
         except RecordError as error:
-            undecodable[str(error)] += 1
+            tally.add_undecodable(stored.path, error)
             continue
-        if tombstones.covers(record):
+        if tombstones.covers(head):
             tally.forgotten += 1
             continue
-        yield Position(path.parent.name, first + offset), record
-    tally.damage.update({"record": undecodable.total()} if undecodable else {})
-    tally.problems += [f"{path}: {number} record(s): {reason}" for reason, number in undecodable.items()]
+        yield stored, head
+    compacted = [Span(part.worker, each.first_seq, each.first_seq + each.frames) for each in part.compacted]
+    tally.spans += compacted or [Span(part.worker, part.first_seq, end)]
 
 
-def _seal_holds(path: Path, on_corrupt: OnCorrupt, tally: Tally) -> bool:
+def _holds(part: Part, on_corrupt: OnCorrupt, tally: Tally) -> bool:
     try:
-        check_seal(path)
+        part.check()
     except SegmentCorrupt as error:
         if on_corrupt is OnCorrupt.RAISE:
             raise
         tally.damage["segment"] += 1
         tally.problems.append(str(error))
-        if on_corrupt is OnCorrupt.QUARANTINE:
-            quarantine(path)
+        if on_corrupt is OnCorrupt.QUARANTINE and part.path.exists():
+            quarantine(part.path)
         return False
     return True
-
-
-def _segment_files(worker: Path) -> list[Path]:
-    found = (path for path in worker.iterdir() if path.suffix in (OPEN, SEALED, CORRUPT) and path.stem.isdigit())
-    return sorted(found)

@@ -9,18 +9,20 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import closing
 from hashlib import blake2b
+from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from router.errors import LogUnavailable, RecordError
+from router.errors import LogUnavailable, RecordError, SegmentCorrupt
 from router.fs import locked
-from router.log.groups import segments
 from router.log.labels import LABEL_FILE, Label, read_labels
+from router.log.manifest import SegmentKey
+from router.log.parts import PARQUET, Part, parts
 from router.log.segments import FORGOTTEN, OPEN, SEALED, first_seq, payloads
 from router.log.tombstones import TOMBSTONE_FILE, Tombstones, load_tombstones
 from router.records import GroupSummary, decode_summary
@@ -78,6 +80,10 @@ class GroupIndex:
                     return self._read(query, budget_s)
         except (sqlite3.Error, OSError) as error:
             raise LogUnavailable(f"the index {self._path} cannot be used: {error}") from error
+
+    def drop_older(self, oldest: float) -> None:
+        """Drop the groups made before this Unix time, which the log does not hold any more. Raises as `read`."""
+        self.read(lambda db: db.execute("DELETE FROM grp WHERE created_at < ?", (oldest,)).connection.commit())
 
     def _read(self, query: Callable[[sqlite3.Connection], T], budget_s: float) -> tuple[T, bool]:
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -143,20 +149,44 @@ class GroupIndex:
             (worker, first): (frames, sealed)
             for worker, first, frames, sealed in db.execute("SELECT worker, first_seq, frames, sealed FROM segment")
         }
-        listed = {(path.parent.name, first_seq(path)): path for path in segments(self._dir, SEALED, OPEN)}
+        listed = parts(self._dir, PARQUET, SEALED, OPEN)
         with db:
-            for gone in known.keys() - listed.keys():  # deleted, or set aside as damaged
+            for gone in known.keys() - {key for part in listed for key in part.keys}:  # deleted, expired or set aside
                 db.execute("DELETE FROM grp WHERE worker = ? AND first_seq = ?", gone)
                 db.execute("DELETE FROM segment WHERE worker = ? AND first_seq = ?", gone)
-        late = False
-        for key, path in reversed(listed.items()):
-            frames, sealed = known.get(key, (0, False))
-            if sealed:
+        sealed = {key for key, (_, sealed) in known.items() if sealed}
+        complete, late = True, False
+        for part in reversed(listed):
+            if part.keys <= sealed:
                 continue
-            if late or not _read_segment(db, path, frames, tombstones, until):
+            if late:
                 return False
+            if part.compacted:
+                complete &= _read_compacted(db, part, sealed, tombstones, until)
+            else:
+                skip = known.get((part.worker, part.first_seq), (0, False))[0]
+                complete &= _read_segment(db, part.path, skip, tombstones, until)
             late = time.monotonic() > until
-        return True
+        return complete
+
+
+def _read_compacted(
+    db: sqlite3.Connection, part: Part, sealed: Set[SegmentKey], tombstones: Tombstones, until: float
+) -> bool:
+    """Take up the segments in a Parquet file that are not in `sealed`; whether the last came before `until`."""
+    try:
+        for first, stored in groupby(part.stored(skip=sealed), key=lambda each: each.first_seq):
+            with db:
+                for each in stored:
+                    _insert(db, (part.worker, first, each.position.seq), each.payload(), tombstones)
+                db.execute("INSERT OR REPLACE INTO segment VALUES (?, ?, 0, TRUE)", (part.worker, first))
+            if time.monotonic() > until:
+                return False
+    except (LogUnavailable, FileNotFoundError, SegmentCorrupt):  # no pyarrow here, compacted again just now, or damaged
+        return False
+    with db:  # and those of which nothing is left
+        db.executemany("INSERT OR REPLACE INTO segment VALUES (?, ?, 0, TRUE)", part.keys - sealed)
+    return True
 
 
 def _read_segment(db: sqlite3.Connection, path: Path, skip: int, tombstones: Tombstones, until: float) -> bool:
@@ -164,10 +194,7 @@ def _read_segment(db: sqlite3.Connection, path: Path, skip: int, tombstones: Tom
     worker, first, frames, ended = path.parent.name, first_seq(path), skip, True
     with db:
         for payload in payloads(path, skip=skip):
-            summary = _summary(payload)
-            if summary is not None and not tombstones.covers(summary):
-                row = _group_row(worker, first, first + frames, summary)
-                db.execute(f"INSERT OR IGNORE INTO grp VALUES ({', '.join('?' * 13)})", row)
+            _insert(db, (worker, first, first + frames), payload, tombstones)
             frames += 1
             if frames % _STEP == 0 and time.monotonic() > until:
                 ended = False
@@ -175,6 +202,12 @@ def _read_segment(db: sqlite3.Connection, path: Path, skip: int, tombstones: Tom
         sealed = ended and path.suffix == SEALED
         db.execute("INSERT OR REPLACE INTO segment VALUES (?, ?, ?, ?)", (worker, first, frames, sealed))
     return ended
+
+
+def _insert(db: sqlite3.Connection, place: tuple[str, int, int], payload: bytes, tombstones: Tombstones) -> None:
+    summary = _summary(payload)
+    if summary is not None and not tombstones.covers(summary):
+        db.execute(f"INSERT OR IGNORE INTO grp VALUES ({', '.join('?' * 13)})", _group_row(*place, summary))
 
 
 def _summary(payload: bytes) -> GroupSummary | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Any
 import msgspec
 
 from router.enums import Purpose, Reason, Status
-from router.log.groups import Position
 from router.log.labels import Label, LabelSource
+from router.log.parts import PARQUET, Position, parquet_module, parts
 from router.log.segments import OPEN, payloads, segment_path
 from router.log.tombstones import load_tombstones
 from router.records import GroupRecord, decode_group
@@ -92,16 +93,27 @@ def locate(db: sqlite3.Connection, group_id: str) -> Located | None:
 
 
 def read_group(log_dir: Path, group_id: str, located: Located) -> GroupRecord | None:
-    """The record at this place; None when it was forgotten or its segment is gone. Raises `RecordError`, `OSError`."""
-    path = segment_path(log_dir / located.position.worker, located.first_seq, OPEN)
-    try:
-        payload = next(payloads(path, skip=located.position.seq - located.first_seq), b"")
-    except FileNotFoundError:
-        return None
+    """The record at this place; None when it was forgotten or its file is gone.
+
+    Raises `RecordError`, `OSError`, and `LogUnavailable` for a compacted group where pyarrow is missing.
+    """
+    payload = _payload_at(log_dir, located)
     if len(payload) < 2:  # the mark of a forgotten record, or no record
         return None
     record = decode_group(payload)
     return None if record.group_id != group_id or load_tombstones(log_dir).covers(record) else record
+
+
+def _payload_at(log_dir: Path, located: Located) -> bytes:
+    worker, seq = located.position.worker, located.position.seq
+    path = segment_path(log_dir / worker, located.first_seq, OPEN)
+    with suppress(FileNotFoundError):
+        return next(payloads(path, skip=seq - located.first_seq), b"")
+    for part in parts(log_dir, PARQUET):
+        if (worker, located.first_seq) in part.keys:
+            found: bytes = parquet_module().record_at(part.path, seq)
+            return found
+    return b""
 
 
 def list_reviews(

@@ -185,6 +185,12 @@ def _footer(file: IO[bytes], path: Path, offset: int) -> tuple[int, bytes]:
     raise SegmentCorrupt(f"{path}: truncated, its footer is missing")
 
 
+def sealed_with(path: Path) -> bytes:
+    """The SHA-256 that a sealed segment says it has. Raises `SegmentCorrupt` when it has no footer."""
+    with path.open("rb") as file:
+        return _footer(file, path, file.seek(0, os.SEEK_END) - _FOOTER.size)[1]
+
+
 def next_seq_after(path: Path) -> int:
     """A sequence number that no record of this segment has, in whatever state the segment is."""
     with path.open("rb") as file:

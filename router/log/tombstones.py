@@ -12,7 +12,7 @@ from typing import Any
 from router.errors import RecordError
 from router.fs import append_line_durably, locked
 from router.log.labels import Label
-from router.records import GroupRecord, GroupSummary, decode_group
+from router.records import GroupHead, GroupRecord, GroupSummary, decode_head
 
 TOMBSTONE_FILE = "tombstones.jsonl"
 _LOCK = "tombstones.lock"
@@ -28,7 +28,7 @@ class Tombstones:
     def __bool__(self) -> bool:
         return bool(self.groups or self.tenants)
 
-    def covers(self, record: GroupRecord | GroupSummary) -> bool:
+    def covers(self, record: GroupRecord | GroupSummary | GroupHead) -> bool:
         """Whether this group was forgotten."""
         return record.group_id in self.groups or record.created_at <= self.tenants.get(record.tenant, float("-inf"))
 
@@ -39,7 +39,7 @@ class Tombstones:
     def covers_payload(self, payload: bytes) -> bool:
         """`covers` for a stored payload; one that cannot be decoded is not covered."""
         try:
-            return self.covers(decode_group(payload))
+            return self.covers(decode_head(payload))
         except RecordError:
             return False
 

@@ -81,6 +81,9 @@ class LogSection(Section):
     segment_s: float = Field(600.0, gt=0, description="Age at which a segment is sealed, in seconds.")
     queue_groups: int = Field(2000, ge=1, description="Groups that may wait for the disk before requests are refused.")
     min_free_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Free disk space below which requests are refused.")
+    keep_days: float | None = Field(
+        None, gt=0, description="Age from which `log compact` removes groups and labels, in days; by default none."
+    )
 
 
 class StateSection(Section):

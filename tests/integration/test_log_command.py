@@ -185,3 +185,23 @@ def test_policies_lists_the_base_the_adapters_and_the_champion(
     (tmp_path / "state" / "champion").write_text("?")
     assert main(["policies", "--config", str(config)]) == 1
     assert "is damaged: write the line" in capsys.readouterr().err
+
+
+def test_compact_says_what_it_did_and_keeps_what_may_be_kept(command: Any, log_dir: Path, tmp_path: Path) -> None:
+    before = command("stats")[1]
+    code, done = command("compact")
+    assert (code, done["segments"], done["files"], done["groups"], done["problems"]) == (0, 2, 1, 4, [])
+    after = command("stats")[1]
+    assert {**after, "bytes": 0, "files": 0} == {**before, "bytes": 0, "files": 0} and after["files"] == 1
+    assert command("verify")[0] == 0
+    config = tmp_path / "keep.toml"
+    config.write_text("[log]\nkeep_days = 1\n")
+    assert command("compact", "--config", str(config))[1]["removed"] == 4
+    assert command("stats")[1]["groups"] == 0
+
+
+def test_compact_without_room_refuses_with_the_cure(log_dir: Path, tmp_path: Path) -> None:
+    config = tmp_path / "full.toml"
+    config.write_text(f"[log]\nmin_free_bytes = {2**62}\n")
+    assert main(["log", "compact", "--dir", str(log_dir), "--config", str(config)]) == 1
+    assert not (log_dir / "parquet").exists()

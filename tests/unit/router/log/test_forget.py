@@ -10,7 +10,8 @@ import pytest
 
 from router.errors import RecordError
 from router.log.forget import forget
-from router.log.groups import OnCorrupt, Position, Tally, claim_worker, read_groups, recover_abandoned, segments
+from router.log.groups import OnCorrupt, Tally, claim_worker, read_groups, recover_abandoned, segments
+from router.log.parts import Position
 from router.log.segments import CORRUPT, OPEN, SEALED, frame, segment_path
 from router.log.tombstones import load_tombstones
 from router.log.writer import SegmentWriter
