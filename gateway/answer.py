@@ -53,6 +53,14 @@ class Prepared:
         return self.most_samples * self.call.spec.max_turns
 
     @property
+    def escalable(self) -> bool:
+        """Whether a larger model may add a sample, where there is one (`gateway.escalation`)."""
+        call, policy = self.call, self.policy
+        pinned = call.model == policy.name != policy.base_model
+        single = call.n > 1 or (call.effort.single_sample and not call.spec.samples_given)
+        return not (pinned or single or self.plan.full or self.live or call.purpose is Purpose.EVAL)
+
+    @property
     def cacheable(self) -> bool:
         """Whether a verified answer may come from the cache or go to it."""
         call = self.call
@@ -86,12 +94,18 @@ class Answer:
     verification: Verification
     message: Mapping[str, Any]
     finish_reason: str | None
-    tokens: Tokens
+    tokens: Tokens  # of the policy
     stop_reason: int | str | None = None
     raw_logprobs: Mapping[str, Any] | None = None
     completion: Mapping[str, Any] | None = None  # the engine's own object, on the single path
     closing: Mapping[str, Any] | None = None  # the engine's own last chunk, with its usage, of a live stream
     overhead_s: float = 0.0
+    larger: Tokens = Tokens()  # of the larger model, beside those of the policy
+
+    @property
+    def billed(self) -> Tokens:
+        """Tokens of all samples."""
+        return self.tokens + self.larger
 
 
 def is_vetoed(candidate: Candidate) -> bool:

@@ -8,6 +8,7 @@ from hashlib import blake2b
 
 from gateway.audits import Audits
 from gateway.canary import CanaryWatch
+from gateway.larger import LargerModel
 from gateway.policies import PolicyDirectory
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.scorecard import Scorecard
@@ -43,6 +44,7 @@ class Dependencies:
     engine: EngineInfo = UNPROBED
     tools: Mapping[str, Tool] = field(default_factory=dict)  # the server-side tools, by name
     shed_inflight: int = 512
+    larger: LargerModel | None = None
     in_flight: Callable[[], int] = lambda: 0  # samples the engines generate for this process
 
     def cache_salt(self, tenant: str) -> str:

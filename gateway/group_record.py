@@ -71,8 +71,8 @@ def group_record(
         votes=verification.votes,
         samples=tuple(sorted(candidates + unjudged, key=lambda record: record.index)),
         failures=tuple(decoded.failures),
-        prompt_tokens=decoded.tokens.prompt,
-        completion_tokens=decoded.tokens.completion,
+        prompt_tokens=decoded.billed.prompt,
+        completion_tokens=decoded.billed.completion,
         cost_usd=verification.cost_usd,
     )
 
@@ -81,7 +81,8 @@ def _sample_record(
     prepared: Prepared, engine: EngineInfo, sample: Sample, candidate: Candidate | None, selected: bool
 ) -> SampleRecord:
     """One sample; `candidate` is None for a sample that was cut short and never judged."""
-    ineligible = ineligible_reason(sample, prepared.call.prompt, engine)
+    own = sample.model == prepared.policy.name
+    ineligible = ineligible_reason(sample, prepared.call.prompt, engine) if own else "other_policy"
     judged = candidate is not None and candidate.verdict.outcome in (Outcome.PASS, Outcome.FAIL)
     specs = {spec.id: spec for spec in prepared.call.spec.checks}
     return SampleRecord(

@@ -167,21 +167,22 @@ class AnswerService:
     def _finish(self, prepared: Prepared, solved: Solved, watch: Stopwatch) -> Answer:
         """Count a logged request, then apply `on_failure`."""
         verification, on_failure = solved.concluded.verification, prepared.call.spec.on_failure
-        winner, tokens = solved.concluded.ballot.winner.sample, solved.concluded.decoded.tokens
+        winner, decoded = solved.concluded.ballot.winner.sample, solved.concluded.decoded
         # `on_failure` is about answers. A call of the client's own tools is the way to one.
         unverified = verification.status is not Status.VERIFIED and not winner.message.get("tool_calls")
         vetoed = is_vetoed(solved.concluded.ballot.winner)
         refuse = vetoed or (unverified and on_failure is not OnFailure.RETURN)
-        self._count(prepared, verification, watch, record=solved.record, tokens=tokens, refused=refuse)
+        self._count(prepared, verification, watch, record=solved.record, decoded=decoded, refused=refuse)
         answer = Answer(
             verification=verification,
             message=winner.message,
             finish_reason=winner.finish_reason,
-            tokens=tokens,
+            tokens=decoded.tokens,
             stop_reason=winner.stop_reason,
             raw_logprobs=winner.raw_logprobs,
             completion=solved.completion,
             overhead_s=watch.overhead_s,
+            larger=decoded.larger,
         )
         return withheld(answer, on_failure, vetoed=vetoed) if refuse else answer
 
@@ -198,14 +199,18 @@ class AnswerService:
         watch: Stopwatch,
         *,
         record: GroupRecord | None = None,
-        tokens: Tokens = Tokens(),
+        decoded: Decoded | None = None,
         refused: bool = False,
     ) -> None:
         """Tell the metrics, and the scorecard unless the request is an evaluation."""
-        call = prepared.call
+        call, spent = prepared.call, {}
+        if decoded is not None:
+            spent[prepared.policy.name] = decoded.tokens
+            if self._deps.larger is not None and decoded.larger != Tokens():
+                spent[self._deps.larger.name] = decoded.larger
         served = Served(
             verification=verification,
-            tokens=tokens,
+            spent=spent,
             duration_s=watch.duration_s,
             overhead_s=watch.overhead_s,
             group=record,

@@ -9,9 +9,10 @@ from typing import Any
 from gateway.answer import Concluded, Prepared, Solved
 from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
+from gateway.escalation import Escalation
 from gateway.group_record import group_record
 from router.decode import Decoded, Decoder
-from router.domain import Candidate, Sample, Verification
+from router.domain import Candidate, Sample, Tokens, Verification
 from router.enums import Route, Stopped
 from router.errors import BackendProtocolError
 from router.fold import completion_samples, completion_tokens
@@ -29,16 +30,25 @@ class Solver:
     def __init__(self, dependencies: Dependencies) -> None:
         self._deps = dependencies
         self._decoder = Decoder(dependencies.backend, dependencies.verifier, dependencies.tools)
+        larger = dependencies.larger
+        self._escalation = None if larger is None else Escalation(dependencies, larger)
 
     async def judge(self, prepared: Prepared, sample: Sample) -> Candidate:
         """A sample with what its checks say of it."""
         return await self._decoder.judge(prepared.task, sample)
 
     async def sample(self, prepared: Prepared) -> tuple[Decoded, Mapping[str, Any] | None]:
-        """Draw what the route asks for; a single sample that its oracle does not accept is escalated to the vote.
+        """Draw what the route asks for, and the larger model's sample where that did not settle it.
 
         Beside it the engine's own object, where it is one upstream call. Raises `BackendError`.
         """
+        decoded, completion = await self._own(prepared)
+        if self._escalation is not None and await self._escalation.extend(prepared, decoded):
+            completion = None
+        return decoded, completion
+
+    async def _own(self, prepared: Prepared) -> tuple[Decoded, Mapping[str, Any] | None]:
+        """The policy's samples; a single one that its oracle does not accept is escalated to the vote."""
         task, plan = prepared.task, prepared.plan
         if prepared.decision.route is Route.VOTE:
             return await self._decoder.decode(task, plan), None
@@ -95,7 +105,7 @@ class Solver:
         status, reason = conclude(decoded.candidates, ballot, oracle=oracle, stopped=decoded.stopped)
         samples = len(decoded.candidates)
         alone = decoded.stopped is Stopped.SINGLE or (decoded.stopped in _LEFT_ALONE and samples == 1)
-        escalated = prepared.decision.route is Route.SINGLE and not alone
+        escalated = decoded.escalated or (prepared.decision.route is Route.SINGLE and not alone)
         verification = Verification(
             status=status,
             reason=reason,
@@ -110,10 +120,18 @@ class Solver:
             score=ballot.winner.verdict.score,
             checks=ballot.winner.checks,
             group_id=prepared.group_id,
-            policy=prepared.policy.name,
-            cost_usd=cost_usd(decoded.tokens, price_of(self._deps.prices, prepared.policy)),
+            policy=ballot.winner.sample.model,
+            cost_usd=self._cost_usd(prepared, decoded),
         )
         return Concluded(decoded, ballot, verification)
+
+    def _cost_usd(self, prepared: Prepared, decoded: Decoded) -> float | None:
+        """What all samples cost, each model's at its own price; None where one is not known."""
+        own, larger = cost_usd(decoded.tokens, price_of(self._deps.prices, prepared.policy)), self._deps.larger
+        if larger is None or decoded.larger == Tokens() or own is None:
+            return own
+        other = cost_usd(decoded.larger, larger.price)
+        return None if other is None else own + other
 
 
 def single_draw(prepared: Prepared) -> Draw:

@@ -52,10 +52,11 @@ class Watcher:
     async def look(self) -> None:
         """Look once."""
         deps = self._deps
-        engine_up, cache_up = await asyncio.gather(self._engine(), deps.store.alive())
+        engine_up, cache_up, larger_up = await asyncio.gather(self._engine(), deps.store.alive(), self._larger())
         faults = {
             self._cache_name: not cache_up,
             "backend": engine_up and deps.backend.degraded is not None,
+            "escalation": not larger_up,
             "log": deps.log.healthy is not None,
             "keys": not self._follow_keys(),
         }
@@ -87,6 +88,10 @@ class Watcher:
             deps.metrics.set_engine(deps.engine)
             self._say_what_is_missing()
         return bool(deps.engine.models)
+
+    async def _larger(self) -> bool:
+        """Whether the larger model can be asked, where there is one."""
+        return self._deps.larger is None or await self._deps.larger.look()
 
     def _say_what_is_missing(self) -> None:
         info = self._deps.engine

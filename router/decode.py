@@ -54,8 +54,19 @@ class Decoded:
     unjudged: list[Sample] = field(default_factory=list)  # cut short, or ended while the group was being stopped
     failures: list[str] = field(default_factory=list)
     tokens: Tokens = Tokens()
+    larger: Tokens = Tokens()  # beside those: of the larger model (`router.escalation`), which has its own price
     prompt_token_ids: tuple[int, ...] | None = None
     stopped: Stopped = Stopped.CAP
+
+    @property
+    def escalated(self) -> bool:
+        """Whether the larger model's sample is among the candidates."""
+        return any(candidate.vote == 0 for candidate in self.candidates)
+
+    @property
+    def billed(self) -> Tokens:
+        """Tokens of all models."""
+        return self.tokens + self.larger
 
     def applying(self, plan: Plan) -> Plan:
         """`plan` for what was drawn: where every sample calls tools there is no answer yet for an oracle to judge."""

@@ -228,6 +228,7 @@ class Candidate:
     checks: tuple[CheckResult, ...]
     verdict: Verdict
     evidence: float = 0.0  # calibrated log-odds of being right that its own signals add; 0 without a calibration
+    vote: int = 1  # 0: another model drew it, and it speaks by its evidence alone
 
 
 @dataclass(frozen=True, slots=True)

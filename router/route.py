@@ -57,7 +57,7 @@ class Router:
 
     def evidence(self, policy: str) -> Evidence | None:
         """What weighs the samples of a policy; None without a calibration of it."""
-        learned = self._for(policy)
+        learned = self.learned(policy)
         return learned.calibration.evidence if learned else None
 
     def decide(
@@ -76,7 +76,7 @@ class Router:
         minimum = min(spec.min_samples, maximum)
         requested = effort.full_allowance or minimum > 1
         plan = Plan(minimum, maximum, spec.has_oracle, self._settings.quorum)
-        learned = self._for(policy)
+        learned = self.learned(policy)
         if learned is None:
             score = difficulty(prompt)
             plan = replace(plan, belief=HARD) if requested else plan
@@ -88,7 +88,8 @@ class Router:
         route, reason = (Route.VOTE, "requested") if requested else self._route(score, plan)
         return self._drawn(RouteDecision(route, score, task, reason, propensity=1.0), plan, audit_draw)
 
-    def _for(self, policy: str) -> Learned | None:
+    def learned(self, policy: str) -> Learned | None:
+        """What is known of a policy; None without a calibration of it."""
         return self._learned if self._learned and self._learned.calibration.policy == policy else None
 
     def _route(self, score: float, plan: Plan) -> tuple[Route, str]:

@@ -53,7 +53,7 @@ def _model(annotation: Any) -> tuple[type[BaseModel], bool]:
     """The section's model, and whether it is a table of named ones."""
     if typing.get_origin(annotation) is dict:
         return typing.get_args(annotation)[1], True
-    return annotation, False
+    return _members(annotation)[0], False
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:

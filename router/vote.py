@@ -40,8 +40,9 @@ def elect(candidates: Sequence[Candidate], belief: VoteBelief | None = None) -> 
     Verified candidates come first, then those whose answer no check rejected, then, for want of better, the rejected
     ones. Within a pool the answer of greatest weight wins. With a calibrated `belief` the weight is the chance of being
     right: it counts votes and adds what is known of each sample as log-odds. Without one, a candidate weighs its check
-    score plus `AGREEMENT_WEIGHT`. Among the candidates of that answer: more decisive passes, higher score, higher mean
-    log-probability, fewer tokens, lowest index. Raises ValueError when there is no candidate.
+    score plus, for its vote, `AGREEMENT_WEIGHT`. What another model drew has no vote (`router.escalation`). Among the
+    candidates of that answer: more decisive passes, higher score, higher mean log-probability, fewer tokens, lowest
+    index. Raises ValueError when there is no candidate.
     """
     if not candidates:
         raise ValueError("a vote needs a candidate")
@@ -53,7 +54,8 @@ def elect(candidates: Sequence[Candidate], belief: VoteBelief | None = None) -> 
         or [c for c in candidates if c.verdict.outcome is not Outcome.FAIL]
         or list(candidates)
     )
-    weights = _additive(pool) if belief is None else _calibrated(pool, belief, len(candidates)) or _additive(pool)
+    drawn = sum(c.vote for c in candidates)
+    weights = _additive(pool) if belief is None else _calibrated(pool, belief, drawn) or _additive(pool)
     # Sums of tenths differ in their last bit with the order of addition; the vote must not.
     heaviest = round(max(weights.values()), 9)
     leading = {bucket for bucket, weight in weights.items() if round(weight, 9) == heaviest}
@@ -107,7 +109,7 @@ def _trouble(candidates: Sequence[Candidate], winner: Candidate, stopped: Stoppe
 def _additive(pool: Sequence[Candidate]) -> dict[str, float]:
     weights: defaultdict[str, float] = defaultdict(float)
     for candidate in pool:
-        weights[_bucket(candidate)] += AGREEMENT_WEIGHT + (candidate.verdict.score or 0.0)
+        weights[_bucket(candidate)] += AGREEMENT_WEIGHT * candidate.vote + (candidate.verdict.score or 0.0)
     return weights
 
 
@@ -125,7 +127,7 @@ def _standing(candidates: Sequence[Candidate]) -> dict[str, tuple[int, float]]:
     evidence: defaultdict[str, float] = defaultdict(float)
     for candidate in _acceptable(candidates):
         if candidate.answer_key is not None:
-            counts[candidate.answer_key] += 1
+            counts[candidate.answer_key] += candidate.vote
             evidence[candidate.answer_key] += candidate.evidence
     return {key: (count, evidence[key]) for key, count in counts.most_common()}
 

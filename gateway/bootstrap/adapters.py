@@ -13,6 +13,7 @@ from gateway.adapters.notes import NotesIndex
 from gateway.adapters.redis_store import RedisStore
 from gateway.adapters.segment_log import SegmentLog
 from gateway.adapters.vllm import VllmBackend
+from gateway.larger import Unobserved
 from gateway.resilience.breaker import Breaker, BreakerState
 from gateway.telemetry.metrics import Metrics
 from router.calculator import Calculator
@@ -20,7 +21,7 @@ from router.enums import ToolName
 from router.ports import Tool
 from router.python_tool import PythonTool
 from router.sandbox.sandbox import Sandbox
-from router.settings import BackendSection, PolicySection, RedisSection, Settings, ToolsSection
+from router.settings import EnginesSection, PolicySection, RedisSection, Settings, ToolsSection
 from router.verify.verifier import IsolatedVerifier, open_verifier
 
 _log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Adapters:
     verifier: IsolatedVerifier
     classifier: Moderations | None
     backend: BackendPool
+    larger: BackendPool | None
     tools: dict[str, Tool]
 
 
@@ -50,7 +52,12 @@ async def open_adapters(stack: AsyncExitStack, settings: Settings, metrics: Metr
         stack.push_async_callback(classifier.close)
     engines = [_engine(url, settings.backend) for url in settings.backend.urls]
     backend = await stack.enter_async_context(BackendPool(engines, metrics))
-    return Adapters(log, store, verifier, classifier, backend, await _tools(stack, settings.tools, verifier.sandbox))
+    larger = None
+    if settings.escalation is not None:
+        engines = [_engine(url, settings.escalation) for url in settings.escalation.urls]
+        larger = await stack.enter_async_context(BackendPool(engines, Unobserved()))
+    tools = await _tools(stack, settings.tools, verifier.sandbox)
+    return Adapters(log, store, verifier, classifier, backend, larger, tools)
 
 
 async def _tools(stack: AsyncExitStack, section: ToolsSection, sandbox: Sandbox) -> dict[str, Tool]:
@@ -66,7 +73,7 @@ def _classifier(section: PolicySection) -> Moderations | None:
     return None if section.classifier_url is None else Moderations(section.classifier_url, section)
 
 
-def _engine(url: str, section: BackendSection) -> VllmBackend:
+def _engine(url: str, section: EnginesSection) -> VllmBackend:
     return VllmBackend(url, api_key=section.api_key, connect_timeout_s=section.connect_timeout_s)
 
 

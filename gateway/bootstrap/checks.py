@@ -20,6 +20,7 @@ def check_settings(settings: Settings) -> None:
     if limits and settings.redis.url is None and settings.server.workers > 1:
         raise ConfigError("limits of tenants are shared between workers through Redis: set [redis] url, or one worker")
     _check_value(settings)
+    _check_escalation(settings)
     if not settings.prices and any(each.nanos_per_day is not None for each in limits.values()):
         raise ConfigError("usd_per_day needs a price table: add [prices.MODEL], or use tokens_per_day")
     try:
@@ -48,6 +49,21 @@ def _check_value(settings: Settings) -> None:
         raise ConfigError("usd_per_solve needs a price table: add [prices.MODEL], or use tokens_per_solve")
     if settings.router.usd_per_solve is not None and settings.router.tokens_per_solve is not None:
         raise ConfigError("usd_per_solve and tokens_per_solve say the same: set one of them")
+
+
+def _check_escalation(settings: Settings) -> None:
+    """Raise `ConfigError` for a second model that is the first, or whose price is needed and missing."""
+    section = settings.escalation
+    if section is None:
+        return
+    if section.model == settings.backend.model:
+        raise ConfigError("[escalation] model is [backend] model: name another, or remove the section")
+    if settings.router.tokens_per_solve is not None:
+        raise ConfigError(
+            "tokens_per_solve says nothing of another model's tokens: set usd_per_solve and [prices.MODEL]"
+        )
+    if settings.prices and section.model not in settings.prices:
+        raise ConfigError(f"the larger model has no price: add [prices.{section.model!r}]")
 
 
 def _check_tools(settings: Settings) -> None:

@@ -28,6 +28,7 @@ from gateway.http.passthrough import Passthrough
 from gateway.http.policy_routes import PolicyRoutes
 from gateway.http.runtime import Runtime
 from gateway.judge import Judge, JudgingVerifier
+from gateway.larger import LargerModel
 from gateway.learning import Learning
 from gateway.policies import PolicyDirectory
 from gateway.service import AnswerService
@@ -37,7 +38,7 @@ from gateway.telemetry.scorecard import Scorecard
 from gateway.tenants.gate import FairGate
 from gateway.tenants.key_file import KeyDirectory, KeyFile
 from gateway.tenants.limiter import Limiter
-from gateway.tenants.metering import MeteredBackend
+from gateway.tenants.metering import LARGER, MeteredBackend
 from gateway.tenants.quota import Limits
 from gateway.watcher import Watcher
 from router.domain import Tokens
@@ -68,6 +69,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         adapters = await open_adapters(stack, settings, metrics)
         backend, store, log_dir = adapters.backend, adapters.store, settings.log.dir
         metered = MeteredBackend(backend) if any(each.budgeted for each in limits.values()) else backend
+        larger = _larger(settings, adapters, metrics)
         model = settings.judge.model
         judge = None if model is None else Judge(metered, model, metrics, lambda: deps.engine)
         audits = Audits(adapters.verifier, metrics, partial(append_label, log_dir), settings.verify.audit_share)
@@ -91,6 +93,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             heldout_share=settings.heldout.share,
             salt=load_salt(settings.state.dir),
             caching=settings.redis,
+            larger=larger,
             shed_inflight=settings.server.shed_inflight,
             in_flight=lambda: backend.in_flight,
         )
@@ -120,6 +123,16 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             started_at=time.time(),
             drain=Drain(settings.server.drain_s),
         )
+
+
+def _larger(settings: Settings, adapters: Adapters, metrics: Metrics) -> LargerModel | None:
+    """The second model, where one is configured; its draws are metered apart, since they have their own price."""
+    section = settings.escalation
+    if section is None or adapters.larger is None:
+        return None
+    metrics.admit_model(section.model)
+    backend = MeteredBackend(adapters.larger, LARGER)
+    return LargerModel(section, backend, settings.prices.get(section.model), settings.router.usd_per_solve)
 
 
 def router_settings(section: RouterSection) -> RouterSettings:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from gateway.commands.replay_options import add_source, bank_problems, logged_groups, policy_of
 from router.errors import ConfigError
 
 if TYPE_CHECKING:
-    from router.calibration.model import Calibration
+    from router.calibration.model import Calibration, Escalated
     from router.calibration.observe import Observation
     from router.settings import Settings
 
@@ -36,13 +37,16 @@ def register(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, write and report. Raises `CalibrationError` when there is too little to fit, and `ConfigError`."""
-    from router.calibration.file import save_calibration  # noqa: PLC0415  # quick `--help`
+    from msgspec import structs  # noqa: PLC0415  # quick `--help`
+
+    from router.calibration.file import save_calibration  # noqa: PLC0415
     from router.calibration.fit import fit  # noqa: PLC0415
     from router.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings(args.config)
-    observations, policy, source = _observations(args, settings)
-    found = fit(observations, policy=policy, source=source, now=time.time(), seed=args.seed).calibration
+    data = _data(args, settings)
+    found = fit(data.observations, policy=data.policy, source=data.source, now=time.time(), seed=args.seed).calibration
+    found = structs.replace(found, escalations=data.escalations)
     path = None
     if not args.dry_run:
         try:
@@ -53,18 +57,27 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _observations(args: argparse.Namespace, settings: Settings) -> tuple[list[Observation], str, str]:
+@dataclass(frozen=True, slots=True)
+class _Data:
     """What to learn from, whose it is, and where it comes from."""
+
+    observations: list[Observation]
+    policy: str
+    source: str
+    escalations: dict[str, Escalated] = field(default_factory=dict)
+
+
+def _data(args: argparse.Namespace, settings: Settings) -> _Data:
     if args.bank is not None:
         from router.simulation.observe import observation  # noqa: PLC0415  # quick `--help`
 
         policy = policy_of(args, settings)
-        return [observation(each) for each in bank_problems(args.bank, settings)], policy, args.bank.name
-    from router.simulation.logged import observations_of  # noqa: PLC0415  # quick `--help`
+        return _Data([observation(each) for each in bank_problems(args.bank, settings)], policy, args.bank.name)
+    from router.simulation.logged import escalations_of, observations_of  # noqa: PLC0415  # quick `--help`
 
     groups = logged_groups(args, settings)
     policy = policy_of(args, settings, groups)
-    return observations_of(groups, policy), policy, "group log"
+    return _Data(observations_of(groups, policy), policy, "group log", escalations_of(groups, policy))
 
 
 def _print(found: Calibration, path: str | None, *, as_json: bool) -> None:
@@ -83,4 +96,6 @@ def _print(found: Calibration, path: str | None, *, as_json: bool) -> None:
         f"[{low:.3f}, {high:.3f}]), Brier {quality.brier:.3f} (the mean alone: {quality.base_brier:.3f}), "
         f"AUC {quality.auc:.2f}"
     )
+    for model, seen in found.escalations.items():
+        print(f"{model} solved {seen.solved} of {seen.n} prompts that {found.policy} had not")
     print(f"wrote {path}: running gateways take it up" if path else "nothing was written")

@@ -15,11 +15,19 @@ from gateway.cost import cost_usd
 from gateway.http.body import until_disconnect
 from gateway.tenants.gate import FairGate
 from gateway.tenants.limiter import UNLIMITED, Limiter
-from gateway.tenants.metering import Meter, start_meter, times
+from gateway.tenants.metering import LARGER, Meter, start_meter, times
 from gateway.tenants.quota import NANOS, Amount
 from router.domain import Tokens
 from router.errors import Overloaded, QuotaUnavailable
 from router.settings import PriceSection
+
+
+@dataclass(frozen=True, slots=True)
+class LastWave:
+    """The one completion that a larger model may add, and its price."""
+
+    bound: Callable[[], Tokens]
+    price: PriceSection | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +42,23 @@ class Asking:
     bound: Callable[[], Tokens]  # called only for a tenant with a budget
     price: PriceSection | None
     deadline: float
+    last: LastWave | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request that may draw. `meter` counts it when its tenant has a budget."""
+    """A request that may draw. `meter` and `larger` count it when its tenant has a budget."""
 
     headers: Mapping[str, str]
     meter: Meter | None = None
+    larger: Meter | None = None
 
     def count(self, answer: Answer) -> None:
         """Count an answer that comes of a computation shared with another request."""
         if self.meter is not None:
             self.meter.at_least(answer.tokens)
+        if self.larger is not None:
+            self.larger.at_least(answer.larger)
 
 
 class Admission:
@@ -63,24 +75,30 @@ class Admission:
         client leaves while its request waits.
         """
         limits = self._limiter.of(asking.tenant)
-        held, meter = UNLIMITED, None
+        held, meter, larger, last = UNLIMITED, None, None, asking.last
         if limits is not None:
             reserved = Amount()
             if limits.budgeted:
                 meter = start_meter(asking.bound())
-                reserved = _amount(times(meter.bound, asking.draws), asking.price, limits.nanos_per_day is not None)
+                priced = limits.nanos_per_day is not None
+                reserved = _amount(times(meter.bound, asking.draws), asking.price, priced)
+                if last is not None:
+                    larger = start_meter(last.bound(), LARGER)
+                    reserved += _amount(larger.bound, last.price, priced)
             held = await self._limiter.reserve(asking.tenant, reserved)
         try:
             if not self._gate.try_enter():
                 await until_disconnect(request, self._wait(asking))
             try:
-                yield Admitted(held.headers, meter)
+                yield Admitted(held.headers, meter, larger)
             finally:
                 self._gate.leave()
         finally:
             if held.lease is not None:
-                drawn = Tokens() if meter is None else meter.drawn
-                await self._limiter.settle(held, _amount(drawn, asking.price))
+                used = Amount() if meter is None else _amount(meter.drawn, asking.price)
+                if last is not None and larger is not None:
+                    used += _amount(larger.drawn, last.price)
+                await self._limiter.settle(held, used)
 
     @asynccontextmanager
     async def visit(self, request: Request, limit_s: float) -> AsyncIterator[Mapping[str, str]]:

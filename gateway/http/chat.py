@@ -17,14 +17,14 @@ from gateway.call import ChatCall, Tenant
 from gateway.cost import price_of
 from gateway.dependencies import Dependencies
 from gateway.http import render, sse
-from gateway.http.admission import Admission, Admitted, Asking
+from gateway.http.admission import Admission, Admitted, Asking, LastWave
 from gateway.http.body import ClientGone, read_body, until_disconnect
 from gateway.http.http_errors import error_body, error_headers, status_of
 from gateway.http.idempotency import Idempotency, Reply
 from gateway.http.wire import PURPOSE_HEADER, parse_chat
 from gateway.service import AnswerService
 from gateway.tenants.keys import LOCAL, Caller
-from gateway.tenants.metering import draw_bound
+from gateway.tenants.metering import draw_bound, times
 from router.enums import Purpose
 from router.errors import LogUnavailable, NotAnswered, ThinkTwiceError
 from router.settings import Settings
@@ -134,8 +134,17 @@ class ChatRoute:
             bound=lambda: draw_bound(call.prompt, deps.engine, grows=call.spec.max_turns > 1),
             price=price_of(deps.prices, prepared.policy),
             deadline=prepared.task.deadline,
+            last=self._last_wave(prepared),
         )
         return self._admission.admitted(request, asking)
+
+    def _last_wave(self, prepared: Prepared) -> LastWave | None:
+        larger = self._deps.larger
+        if larger is None or (facts := larger.facts) is None or not prepared.escalable:
+            return None
+        turns = prepared.call.spec.max_turns
+        bound = partial(draw_bound, prepared.call.prompt, facts, grows=turns > 1)
+        return LastWave(lambda: times(bound(), turns), larger.price)
 
     async def _stream(self, request: Request, call: ChatCall, span: _Span) -> Response:
         """The first item is awaited before the status goes out, so that an early failure keeps its status code."""

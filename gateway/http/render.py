@@ -66,7 +66,7 @@ def completion_json(answer: Answer, call: ChatCall) -> dict[str, Any]:
         "created": int(time.time()),
         "model": call.model,
         "choices": [choice],
-        "usage": usage_json(answer.tokens),
+        "usage": usage_json(answer.billed),
         "verification": verification,
     }
 
@@ -121,7 +121,7 @@ def usage_chunk(last: Mapping[str, Any], answer: Answer, call: ChatCall) -> dict
     if answer.closing is not None:
         return {**answer.closing, "model": call.model}
     same = {name: last[name] for name in ("id", "object", "created", "model") if name in last}
-    usage = (answer.completion or {}).get("usage") or usage_json(answer.tokens)
+    usage = (answer.completion or {}).get("usage") or usage_json(answer.billed)
     return same | {"choices": [], "usage": {name: count for name, count in usage.items() if count is not None}}
 
 

@@ -41,6 +41,7 @@ FINISHES = ("stop", "length", "tool_calls", "content_filter", "cancelled")
 ERROR_CODES = ("400", "401", "403", "404", "409", "413", "422", "429", "499", "500", "502", "503", "504")
 TRAINING = (
     "eligible",
+    "other_policy",
     "censored",
     "tool_turns",
     "no_token_ids",
@@ -104,6 +105,14 @@ class Leader(StrEnum):
     ELSEWHERE = "elsewhere"  # another process with the same Redis
 
 
+class Escalated(StrEnum):
+    """What became of a sample that was asked of the larger model."""
+
+    VERIFIED = "verified"
+    UNVERIFIED = "unverified"
+    ERROR = "error"  # its engine brought none
+
+
 class Traffic:
     """Requests, their time, and what is in flight."""
 
@@ -158,7 +167,12 @@ class Answers:
             "refusals_total", "Answers withheld by `on_failure`, by reason", {"reason": tuple(Reason)}
         )
         self.escalations = families.counter(
-            "escalations_total", "Single samples that failed and went on to a vote, by final status", {"status": Status}
+            "escalations_total",
+            "Groups that went on, to a vote or to the larger model, where their own samples failed, by final status",
+            {"status": Status},
+        )
+        self.escalated = families.counter(
+            "escalated_samples_total", "Samples asked of the larger model", {"result": tuple(Escalated)}
         )
         self.samples_per_request = families.histogram(
             "samples_per_request",

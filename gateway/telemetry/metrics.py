@@ -26,6 +26,7 @@ from gateway.telemetry.metric_families import (
     Answers,
     CacheResult,
     Engines,
+    Escalated,
     IdempotencyResult,
     Identity,
     Leader,
@@ -97,7 +98,7 @@ class Metrics:
             self._answers.samples_per_request.labels(route).observe(verification.samples)
             self._answers.stopped.labels(route, verification.stopped).inc()
             for sample in served.group.samples:
-                self._observe_sample(sample, verification.policy)
+                self._observe_sample(sample)
 
     def observe_error(self, code: int, duration_s: float, stream: bool = False) -> None:
         """Count a chat request that ended in the HTTP error `code`, before or after its route was taken."""
@@ -123,6 +124,10 @@ class Metrics:
     def observe_cache(self, result: CacheResult) -> None:
         """Count one question to the answer cache."""
         self._stores.lookups.labels(result).inc()
+
+    def observe_escalated(self, result: Escalated) -> None:
+        """Count a sample that was asked of the larger model."""
+        self._answers.escalated.labels(result).inc()
 
     def observe_coalesced(self, leader: Leader) -> None:
         """Count a request that was answered by another's computation."""
@@ -224,6 +229,10 @@ class Metrics:
             self._identity.engine.clear()
             self._identity.engine.labels(info.engine, info.version, info.logprobs_mode).set(1)
 
+    def admit_model(self, name: str) -> None:
+        """Admit a model's name as a label."""
+        self._models.learn((name,))
+
     def set_policy(self, policy: str, base_model: str) -> None:
         """Show the policy that serves, and admit its name as a label."""
         self._models.learn((policy, base_model))
@@ -235,18 +244,19 @@ class Metrics:
         self._traffic.duration.labels(route, outcome).observe(duration_s)
 
     def _observe_cost(self, served: Served) -> None:
-        model, tokens = self._models.fold(served.verification.policy), served.tokens
-        for kind, count in _by_type(tokens).items():
-            if count:
-                self._spending.tokens.labels(model, kind, served.purpose).inc(count)
+        for name, tokens in served.spent.items():
+            model = self._models.fold(name)
+            for kind, count in _by_type(tokens).items():
+                if count:
+                    self._spending.tokens.labels(model, kind, served.purpose).inc(count)
         if served.verification.cost_usd is None:
             self._spending.unpriced.inc()
         else:
             self._spending.cost.labels(served.verification.route, served.purpose).inc(served.verification.cost_usd)
 
-    def _observe_sample(self, sample: SampleRecord, model: str) -> None:
+    def _observe_sample(self, sample: SampleRecord) -> None:
         finish = sample.finish_reason or "cancelled"
-        self._answers.samples.labels(self._models.fold(model), finish if finish in FINISHES else OTHER).inc()
+        self._answers.samples.labels(self._models.fold(sample.policy), finish if finish in FINISHES else OTHER).inc()
         for check in sample.checks:
             self._observe_check(check)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from router.domain import Tokens, Verification
@@ -14,7 +15,7 @@ class Served:
     """A request that ended in an answer, or in a refusal by `on_failure`. Times are in seconds."""
 
     verification: Verification
-    tokens: Tokens  # of all samples; zero from the cache
+    spent: Mapping[str, Tokens]  # of all samples, by the model that drew them; none from the cache
     duration_s: float
     overhead_s: float  # the duration without the engine's and the verifiers' wall time
     group: GroupRecord | None = None  # None from the cache
@@ -23,3 +24,8 @@ class Served:
     stream: bool = False
     first_token_s: float | None = None  # time to the first content sent
     purpose: Purpose = Purpose.PROD
+
+    @property
+    def tokens(self) -> Tokens:
+        """Tokens of all samples."""
+        return sum(self.spent.values(), Tokens())

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -89,31 +89,34 @@ class Meter:
             self.drawn += replace(reported, prompt=reported.prompt or prompt, completion=completion)
 
 
-_METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
+Metered: TypeAlias = ContextVar[Meter | None]
+
+POLICY: Metered = ContextVar("policy", default=None)  # what the policy draws
+LARGER: Metered = ContextVar("larger", default=None)  # what the larger model draws, which has another price
 
 
-def start_meter(bound: Tokens) -> Meter:
+def start_meter(bound: Tokens, metered: Metered = POLICY) -> Meter:
     """The meter of the request that this task, and every task it starts from now on, works for."""
     meter = Meter(bound)
-    _METER.set(meter)
+    metered.set(meter)
     return meter
 
 
 class MeteredBackend:
     """`router.ports.Backend` that counts on the meter of the request it draws for, if that has one."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, backend: Backend, metered: Metered = POLICY) -> None:
+        self._backend, self._metered = backend, metered
 
     async def complete(self, draw: Draw) -> Mapping[str, Any]:
         """The whole chat completion object, as the engine returned it."""
-        meter = _METER.get()
+        meter = self._metered.get()
         completing = self._backend.complete(draw)
         return await (completing if meter is None else meter.whole(completing, draw.n))
 
     def stream(self, draw: Draw) -> AsyncGenerator[Mapping[str, Any]]:
         """The chunks of a chat completion, as the engine sent them."""
-        meter = _METER.get()
+        meter = self._metered.get()
         chunks = self._backend.stream(draw)
         return chunks if meter is None else meter.stream(chunks)
 

@@ -25,6 +25,9 @@ class Amount:
     tokens: int = 0
     nanos: int = 0  # US dollars * 1e-9
 
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.tokens + other.tokens, self.nanos + other.nanos)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

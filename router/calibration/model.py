@@ -15,6 +15,7 @@ from router.stopping import PassRate
 
 SCHEMA_VERSION = 1
 _EDGE = 0.005  # no prompt is believed to be solved more surely, or more rarely, than this leaves open
+_PRIOR = 4.0  # escalated groups that a configured chance counts as
 _MAX_LOG_ODDS = 4.0  # of one sample's signals: log-probabilities far from those fitted prove no more
 
 
@@ -72,6 +73,28 @@ class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     base_brier: float  # of the mean pass rate alone
 
 
+class Escalated(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often a larger model solved what the policy's own samples had not, of `n` escalated groups in the log."""
+
+    solved: int
+    n: int
+
+    def chance(self, configured: float) -> float:
+        """The configured chance, which counts as `_PRIOR` groups, brought up to what was seen."""
+        return (_PRIOR * configured + self.solved) / (_PRIOR + self.n)
+
+
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a solve rate costs: the value of a solved task, in completion tokens, at which the plan reaches it.
+
+    `value` is None where not even full groups reach it: then no price limits a group. `reached` is what is expected.
+    """
+
+    solve_rate: float
+    value: float | None
+    reached: float
+
+
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One policy's calibration, as its file holds it."""
 
@@ -91,6 +114,8 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tokens: Lengths
     signals: Linear
     rates: dict[str, CheckRates]
+    escalations: dict[str, Escalated] = {}  # by model
+    target: Target | None = None  # None: none was configured
 
     def solves(self, features: PromptFeatures) -> float:
         """Chance that one sample solves a prompt."""

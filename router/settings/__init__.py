@@ -14,13 +14,22 @@ from router.settings.answering import (
 from router.settings.file import ENV_PREFIX, Settings, load_settings
 from router.settings.guarding import PolicyListSection, PolicySection
 from router.settings.section import Section
-from router.settings.serving import BackendSection, LogSection, RedisSection, ServerSection
+from router.settings.serving import (
+    BackendSection,
+    EnginesSection,
+    EscalationSection,
+    LogSection,
+    RedisSection,
+    ServerSection,
+)
 from router.settings.tenancy import PriceSection, TenantSection
 from router.settings.training import TrainingSection
 
 __all__ = [
     "ENV_PREFIX",
     "BackendSection",
+    "EnginesSection",
+    "EscalationSection",
     "LogSection",
     "PolicyListSection",
     "PolicySection",

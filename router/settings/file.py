@@ -27,7 +27,14 @@ from router.settings.answering import (
     VerifySection,
 )
 from router.settings.guarding import PolicySection
-from router.settings.serving import BackendSection, LogSection, RedisSection, ServerSection, StateSection
+from router.settings.serving import (
+    BackendSection,
+    EscalationSection,
+    LogSection,
+    RedisSection,
+    ServerSection,
+    StateSection,
+)
 from router.settings.tenancy import KeysSection, PriceSection, TenantSection
 from router.settings.training import TrainingSection
 
@@ -53,6 +60,7 @@ class Settings(BaseSettings):
     state: StateSection = StateSection()
     keys: KeysSection = KeysSection()
     router: RouterSection = RouterSection()
+    escalation: EscalationSection | None = None
     heldout: HeldoutSection = HeldoutSection()
     verify: VerifySection = VerifySection()
     judge: JudgeSection = JudgeSection()

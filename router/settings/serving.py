@@ -30,17 +30,14 @@ class ServerSection(Section):
     keepalive_s: float = Field(10.0, gt=0, description="Interval of SSE comments while a streamed answer is checked.")
 
 
-class BackendSection(Section):
-    """The engines that generate: one, or several that serve the same model."""
+_URL = "Base URL of a vLLM server, with or without `/v1`; several as a list, or separated by commas."
 
-    url: str = Field(
-        "http://127.0.0.1:8100",
-        description="Base URL of a vLLM server, with or without `/v1`; several as a list, or separated by commas.",
-    )
-    model: str | None = Field(None, description="Model name at the engine; by default the first one it serves.")
+
+class EnginesSection(Section):
+    """How engines that serve one model are reached."""
+
+    url: str = Field(description=_URL)
     api_key: str | None = Field(None, description="Bearer token for the engine.")
-    allow_fields: tuple[str, ...] = Field((), description="Further request fields to accept and forward.")
-    forward_reasoning_effort: bool = Field(False, description="Send `reasoning_effort` on to the model.")
     connect_timeout_s: float = Field(5.0, gt=0, description="Longest time to reach the engine, in seconds.")
 
     @property
@@ -52,6 +49,25 @@ class BackendSection(Section):
     @classmethod
     def _each_url(cls, given: Any) -> str:
         return ",".join(engine_urls(given))
+
+
+class BackendSection(EnginesSection):
+    """The engines that generate: one, or several that serve the same model."""
+
+    url: str = Field("http://127.0.0.1:8100", description=_URL)
+    model: str | None = Field(None, description="Model name at the engine; by default the first one it serves.")
+    allow_fields: tuple[str, ...] = Field((), description="Further request fields to accept and forward.")
+    forward_reasoning_effort: bool = Field(False, description="Send `reasoning_effort` on to the model.")
+
+
+class EscalationSection(EnginesSection):
+    """A second, larger model that draws one last sample where the first one's did not settle it; off by default."""
+
+    model: str = Field(min_length=1, description="Its name at its engine; `[prices.MODEL]` is its price.")
+    timeout_s: float = Field(60.0, gt=0, description="Longest time for its sample, in seconds.")
+    solve_rate: float = Field(
+        0.3, gt=0, lt=1, description="Chance that it solves what the first model did not, until the log tells."
+    )
 
 
 class RedisSection(Section):

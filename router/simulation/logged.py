@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
+from router.calibration.model import Escalated
 from router.calibration.observe import Observation
 from router.domain import MAX_SAMPLES, Candidate, CheckResult, CheckSpec, Prompt, Sample, VerificationSpec
 from router.enums import CheckClass, Purpose, TaskKind
@@ -32,12 +34,29 @@ def observations_of(groups: Iterable[GroupRecord], policy: str) -> list[Observat
     return found
 
 
-def _problem(group: GroupRecord) -> Problem | None:
-    """A group as a problem of its decided samples; None when there is none."""
-    specs = tuple(
+def escalations_of(groups: Iterable[GroupRecord], policy: str) -> dict[str, Escalated]:
+    """Of each larger model, how often its sample solved what the policy's own samples had not."""
+    seen: defaultdict[str, list[bool]] = defaultdict(list)
+    for group in groups:
+        if group.policy != policy or group.purpose is Purpose.EVAL:
+            continue
+        for each in group.samples:
+            candidate = _candidate(each, _checks(group)) if each.policy != policy else None
+            if candidate is not None and candidate.verdict.decisive_completed:
+                seen[each.policy].append(candidate.verdict.verified)
+    return {model: Escalated(sum(solved), len(solved)) for model, solved in seen.items()}
+
+
+def _checks(group: GroupRecord) -> tuple[CheckSpec, ...]:
+    return tuple(
         CheckSpec(**(each | {"klass": CheckClass(each["klass"])})) for each in group.verification.get("checks", ())
     )
-    judged = [candidate for each in group.samples if (candidate := _candidate(each, specs)) is not None]
+
+
+def _problem(group: GroupRecord) -> Problem | None:
+    """A group as a problem of the policy's decided samples; None when there is none."""
+    specs, own = _checks(group), [each for each in group.samples if each.policy == group.policy]
+    judged = [candidate for each in own if (candidate := _candidate(each, specs)) is not None]
     samples = tuple(candidate for candidate in judged if candidate.verdict.decisive_completed)
     if not samples:
         return None

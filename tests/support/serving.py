@@ -12,16 +12,17 @@ from gateway.adapters.memory_store import MemoryStore
 from gateway.call import ChatCall, Tenant
 from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
+from gateway.larger import LargerModel
 from gateway.policies import PolicyDirectory
 from gateway.service import AnswerService
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.scorecard import Scorecard
-from gateway.tenants.metering import MeteredBackend
+from gateway.tenants.metering import LARGER, MeteredBackend
 from router.domain import CheckSpec, VerificationSpec
 from router.enums import Effort
 from router.registry import PolicyRegistry
 from router.route import Router, RouterSettings
-from router.settings import PriceSection, RedisSection
+from router.settings import EscalationSection, PriceSection, RedisSection
 from tests.support.builders import prompt
 from tests.support.fakes import ENGINE, Line, ListLog, ScriptedBackend, TextVerifier
 
@@ -77,6 +78,15 @@ def serving(state_dir: Path, *lines: Line | str, **changes: Any) -> Serving:
     }
     deps = Dependencies(**(values | changes))
     return Serving(deps, AnswerService(deps), backend, verifier, store, log, registry)
+
+
+def larger_model(backend: ScriptedBackend, price: PriceSection | None = None, **terms: Any) -> LargerModel:
+    """A second model `big` that says the backend's lines; `terms` are `usd_per_solve` and the keys of its section."""
+    value = terms.pop("usd_per_solve", None)
+    section = EscalationSection.model_validate({"url": "http://127.0.0.1:9", "model": "big", **terms})
+    larger = LargerModel(section, MeteredBackend(backend, LARGER), price, value)
+    larger.facts = ENGINE
+    return larger
 
 
 def call(text: str = EASY, *checks: CheckSpec, **fields: Any) -> ChatCall:

@@ -16,9 +16,10 @@ from router.enums import Outcome
 from router.errors import BackendTimeout, BackendUnavailable, QuotaUnavailable
 from router.settings import PriceSection
 from tests.support.asgi import Exchange, application, get, post, request, until
-from tests.support.fakes import Line, TextVerifier
+from tests.support.bank_backend import NumericVerifier
+from tests.support.fakes import Line, ScriptedBackend, TextVerifier
 from tests.support.mock_engine import MODEL, MockEngine
-from tests.support.serving import EASY, OPEN, serving
+from tests.support.serving import EASY, OPEN, larger_model, serving
 
 CHAT = "/v1/chat/completions"
 BUDGET = 1_000_000
@@ -110,6 +111,23 @@ async def test_how_many_samples_are_reserved(tmp_path: Path, fields: dict[str, A
     assert (await post(app, chat(**fields))).status == 200
     [reserved] = spy.reserved
     assert reserved.tokens % samples == 0 and 300 < reserved.tokens / samples < 400
+
+
+async def test_the_larger_models_sample_is_reserved_and_settled_at_its_own_price(tmp_path: Path) -> None:
+    spy, small, big = Spy(), PriceSection(input=0, output=1), PriceSection(input=0, output=1000)
+    second = ScriptedBackend([Line("\\boxed{4}")])
+    prices = {"base": small, "big": big}
+    gateway = serving(
+        tmp_path, "\\boxed{5}", prices=prices, verifier=NumericVerifier(), larger=larger_model(second, big)
+    )
+    app = application(gateway, quota=spy, tables=local(usd_per_day=1))
+    checks = [{"type": "numeric", "reference": 4}]
+    answered = await post(app, chat(EASY, verification={"checks": checks}))
+    assert answered.status == 200 and answered.json["verification"]["policy"] == "big"
+    [reserved], [settled] = spy.reserved, spy.settled
+    assert reserved.nanos == 5 * 50 * 1000 + 50 * 1_000_000
+    assert settled.nanos == 5 * 9 * 1000 + 9 * 1_000_000
+    assert settled.nanos / NANOS == pytest.approx(answered.json["verification"]["cost_usd"])
 
 
 async def test_with_tools_every_turn_of_every_sample_is_reserved(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ def make_group() -> Callable[..., GroupRecord]:
             SampleRecord(
                 index=index,
                 message={"role": "assistant", "content": "42"},
+                policy="base",
                 finish_reason=None if outcome == "cut" else "stop",
                 censored=outcome == "cut",
                 completion_token_ids=tuple(range(tokens)),
@@ -110,6 +111,6 @@ def make_served() -> Callable[..., Served]:
             policy=policy,
             cost_usd=cost,
         )
-        return Served(verification, tokens, **({"duration_s": 0.5, "overhead_s": 0.002} | fields))
+        return Served(verification, {policy: tokens}, **({"duration_s": 0.5, "overhead_s": 0.002} | fields))
 
     return make

@@ -2,9 +2,10 @@ from typing import Any
 
 import pytest
 
+from router.calibration.model import Escalated
 from router.enums import Outcome, Purpose
 from router.records import CheckRecord, GroupRecord
-from router.simulation.logged import observations_of, problems_of
+from router.simulation.logged import escalations_of, observations_of, problems_of
 from tests.support.builders import check_spec
 from tests.support.groups import group, sample
 
@@ -66,3 +67,27 @@ def test_evaluations_and_cut_samples_stay_out() -> None:
 def test_a_prompt_without_a_check_teaches_nothing() -> None:
     assert check_spec().klass.value == SPEC["checks"][0]["klass"]
     assert observations_of([group("open", samples=(sample(checks=()),), verification={"checks": []})], "base") == []
+
+
+def escalated(name: str, outcome: Outcome, **fields: Any) -> GroupRecord:
+    """Five of the policy's samples that failed, then one of a larger model."""
+    samples = tuple(judged(index, Outcome.FAIL) for index in range(5))
+    return group(name, samples=(*samples, judged(5, outcome, policy="big")), verification=SPEC, **fields)
+
+
+def test_a_larger_models_sample_teaches_nothing_of_the_policy() -> None:
+    [observed] = observations_of([escalated("g", Outcome.PASS)], "base")
+    assert (observed.solved, len(observed.samples)) == (0, 5)
+
+
+def test_how_often_it_solves_is_counted_by_model() -> None:
+    groups = [
+        escalated("solved", Outcome.PASS),
+        escalated("not", Outcome.FAIL),
+        escalated("unknown", Outcome.ERROR),
+        escalated("eval", Outcome.PASS, purpose=Purpose.EVAL),
+        escalated("another", Outcome.PASS, policy="policy-1-12345678"),
+        logged("full", FULL),
+    ]
+    assert escalations_of(groups, "base") == {"big": Escalated(1, 2)}
+    assert Escalated(1, 2).chance(0.5) == 0.5 and Escalated(0, 96).chance(0.5) == 0.02
