@@ -33,7 +33,8 @@ class CanaryWatch:
         canary = self._policies.canary
         if canary is None or not policy.shared or verification.status not in _JUDGED:
             return
-        solved = verification.status is Status.VERIFIED
+        own = verification.policy == policy.name  # a larger model solved what the policy did not
+        solved = verification.status is Status.VERIFIED and own
         self._tally.add(prompt_hash, canary=policy.name == canary.policy, solved=solved)
 
     async def follow(self) -> None:
