@@ -8,17 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from gateway.bench.report import Table
-from gateway.simulation.drawing import Axis, Plot
 from gateway.simulation.tables import TITLES, report_of
-from router.errors import ConfigError
+from router.drawing import Axis, Plot
 from router.simulation.study import PLAN, Study, View
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; font-size: 14px; margin: 1rem 0; display: block; overflow-x: auto; }
-th, td { border-bottom: 1px solid #ddd; padding: .25rem .6rem; text-align: left; white-space: nowrap; }
-figure { margin: 1.5rem 0; } figcaption { color: #444; max-width: 48rem; } svg { max-width: 100%; height: auto; }
-"""
+from router.webpage import figure, table, write_webpage
 
 
 def write_page(study: Study, context: Mapping[str, Any], path: Path) -> None:
@@ -36,12 +29,7 @@ def write_page(study: Study, context: Mapping[str, Any], path: Path) -> None:
         parts += ["<h2>Learned difficulty</h2>", _reliability(study)]
     parts += ["<h2>Figures</h2>", *map(_table, report.tables), *(f"<p>{escape(note)}</p>" for note in report.notes)]
     parts += [f"<p><code>{escape(str(context['command']))}</code>, {escape(str(context['date']))}</p>"]
-    title = "<title>thinktwice simulate</title>"
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8">{title}<style>{_STYLE}</style>'
-    try:
-        path.write_text(head + "\n".join(parts) + "</html>\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}; give another --report") from error
+    write_webpage(path, "thinktwice simulate", parts)
 
 
 def _cost(view: View) -> str:
@@ -54,7 +42,7 @@ def _cost(view: View) -> str:
         )
     for each in view.policies:
         plot.point(each.completion_tokens, each.solve_rate, each.name, strong=each.name.startswith(PLAN))
-    return _figure(
+    return figure(
         plot.svg(),
         "Up and to the left is better: more solved for fewer tokens. Dots are policies with their 95 % intervals; ours "
         "are large. Lines are routers, from giving every prompt one sample to giving all of them the full plan.",
@@ -64,7 +52,7 @@ def _cost(view: View) -> str:
 def _samples(view: View) -> str:
     plot = Plot(Axis("samples drawn", 0.5, 5.5), Axis("share of groups", 0.0, 1.0))
     plot.bars(view.histogram)
-    return _figure(plot.svg(), "How many samples a group drew.")
+    return figure(plot.svg(), "How many samples a group drew.")
 
 
 def _reliability(study: Study) -> str:
@@ -72,18 +60,12 @@ def _reliability(study: Study) -> str:
     plot.line([(0.0, 0.0), (1.0, 1.0)], "perfect")
     for each in study.bins:
         plot.spot(each.predicted, each.observed)
-    return _figure(
+    return figure(
         plot.svg(),
         "Predictions of prompts that the estimate was not fitted on, in tenths; bars are 95 % intervals that take "
         "samples for independent. Dots on the line mean that the estimate can be taken at its word.",
     )
 
 
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
-def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
-    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
-    return f"<h3>{escape(table.title)}</h3><table><tr>{head}</tr>{rows}</table>"
+def _table(each: Table) -> str:
+    return f"<h3>{escape(each.title)}</h3>{table(each.columns, each.rows)}"

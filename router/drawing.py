@@ -108,7 +108,7 @@ class Plot:
             y = self._y.low + (self._y.high - self._y.low) * step / _TICKS
             parts.append(
                 f'<text x="{self._across(x):.1f}" y="{bottom + 18}" font-size="12" text-anchor="middle">{x:.4g}</text>'
-                f'<text x="{_LEFT - 8}" y="{self._up(y) + 4:.1f}" font-size="12" text-anchor="end">{y:.2f}</text>'
+                f'<text x="{_LEFT - 8}" y="{self._up(y) + 4:.1f}" font-size="12" text-anchor="end">{y:.3g}</text>'
             )
         middle = (_LEFT + right) / 2
         parts.append(
