@@ -67,6 +67,14 @@ def content_text(content: Any) -> str:
     return ""
 
 
+def shown_text(message: Mapping[str, Any]) -> str:
+    """All that a client would read of an assistant message: the text, the reasoning, the tool calls."""
+    said = [content_text(message.get("content"))]
+    said += [str(message.get(name) or "") for name in ("reasoning_content", "reasoning")]
+    calls = [call.get("function") or {} for call in message.get("tool_calls") or ()]
+    return "\n".join([*said, *(f"{call.get('name')} {call.get('arguments')}" for call in calls)]).strip("\n")
+
+
 @dataclass(frozen=True, slots=True)
 class CheckSpec:
     """One admitted check of a request. `params` holds the fields of its type, already validated."""
@@ -202,10 +210,8 @@ class Sample:
 
     @property
     def shown(self) -> str:
-        """All that a client would read of it, which a veto is about: the text, the reasoning, the tool calls."""
-        said = [self.text, *(str(self.message.get(name) or "") for name in ("reasoning_content", "reasoning"))]
-        calls = [call.get("function") or {} for call in self.message.get("tool_calls") or ()]
-        return "\n".join([*said, *(f"{call.get('name')} {call.get('arguments')}" for call in calls)]).strip("\n")
+        """What a veto is about."""
+        return shown_text(self.message)
 
     @property
     def completed(self) -> bool:

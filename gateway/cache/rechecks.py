@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from gateway.cache.verified_answers import CacheKey, VerifiedAnswers
 from gateway.telemetry.metrics import Metrics, Recheck
-from router.domain import CheckSpec, content_text
-from router.enums import Outcome
+from router.domain import CheckResult, CheckSpec, content_text, shown_text
+from router.enums import CheckClass, Outcome
 from router.errors import VerifierUnavailable
 from router.ports import Verifier
 from router.records import CachedAnswer
@@ -65,9 +65,8 @@ class Rechecks:
             self._metrics.observe_recheck(await self._look_at(hit) if self._verifier.idle() else Recheck.DROPPED)
 
     async def _look_at(self, hit: _Hit) -> Recheck:
-        text = content_text(hit.stored.message.get("content"))
         try:
-            verdict = compose(await self._verifier.verify(hit.checks, text), hit.checks)
+            verdict = compose(await self._results(hit), hit.checks)
         except VerifierUnavailable:
             return Recheck.ERROR
         if verdict.verified:
@@ -77,3 +76,11 @@ class Rechecks:
         _log.warning("the cached answer of group %s no longer verifies: removed", hit.stored.group_id)
         await self._verified.forget(hit.key)
         return Recheck.DISAGREE
+
+    async def _results(self, hit: _Hit) -> tuple[CheckResult, ...]:
+        """What the checks say now, each of what it read at first: a veto of all that the client sees."""
+        vetoes = [check for check in hit.checks if check.klass is CheckClass.VETO]
+        others = [check for check in hit.checks if check.klass is not CheckClass.VETO]
+        message = hit.stored.message
+        results = await self._verifier.verify(others, content_text(message.get("content")))
+        return (*results, *(await self._verifier.verify(vetoes, shown_text(message)) if vetoes else ()))

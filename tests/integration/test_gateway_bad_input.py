@@ -2,12 +2,15 @@
 
 import json
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.bench.processes import own
 from tests.support.gateway_process import GatewayProcess, text_of
 from tests.support.mock_engine import MockEngine
 
@@ -66,6 +69,7 @@ def send(gateway: GatewayProcess, data: bytes, method: str = "POST", path: str =
         (body(ask()).replace(b'"hello"', b"NaN"), 400, "invalid_request", None),
         (body(ask(temperature=1)).replace(b": 1", b": Infinity"), 400, "invalid_request", None),
         (body(ask(temperature=1)).replace(b": 1", b": 1e999"), 400, "invalid_request", None),
+        (body(ask(seed=1)).replace(b": 1", b": 1" + b"0" * 400), 400, "invalid_request", None),
         (b'{"model": "a", "model": "b", "messages": []}', 400, "invalid_request", "model"),
         (b"[" * 5000 + b"]" * 5000, 400, "invalid_request", None),
         (b'{"messages": ' + b'{"a":' * 5000 + b"1" + b"}" * 5001, 400, "invalid_request", None),
@@ -106,6 +110,76 @@ def test_a_body_that_cannot_be_served(
     assert param is None or error["param"] == param
     assert error["type"] == "invalid_request_error" and error["message"] and "\n" not in error["message"]
     assert len(engine.requests) == before
+
+
+DEEP = 5000
+TABLE = "CREATE TABLE t (a); INSERT INTO t VALUES (1);"
+NESTED: dict[str, Any] = {"type": "object"}
+for _ in range(17):
+    NESTED = {"properties": {"a": NESTED}}
+
+
+def sql(setup: str = TABLE, query: str = "SELECT a FROM t") -> dict[str, Any]:
+    return {"type": "sql", "setup": [setup, TABLE], "reference_query": query}
+
+
+def python(code: str) -> dict[str, Any]:
+    return {"type": "python_tests", "entry": "f", "code": code}
+
+
+BAD_CHECKS: dict[str, dict[str, Any]] = {
+    "schema with a remote reference": {"type": "json_schema", "schema": {"$ref": "http://127.0.0.1:9/schema"}},
+    "schema of a file": {"type": "json_schema", "schema": {"$ref": "file:///etc/passwd"}},
+    "schema nested deep": {"type": "json_schema", "schema": NESTED},
+    "schema with a pattern RE2 cannot take": {"type": "json_schema", "schema": {"pattern": "(?=a)"}},
+    "pattern with look-around": {"type": "regex", "pattern": "(?=a)b", "match": "full"},
+    "pattern with a back-reference": {"type": "regex", "pattern": r"(a)\1", "match": "full"},
+    "pattern of brackets": {"type": "regex", "pattern": "(" * DEEP + ")" * DEEP, "match": "full"},
+    "tests that do not compile": python("def check(candidate)\n    assert candidate(1)"),
+    "large tests that do not compile": python("def check(f):\n" + "    assert f([1, 2]) == 3\n" * 600 + "    assert ("),
+    "tests of brackets": python("assert " + "(" * DEEP + ")" * DEEP),
+    "tests of nothing": python("pass"),
+    "setup that attaches": sql(setup="ATTACH DATABASE '/tmp/x' AS x;"),
+    "query that attaches": sql(query="ATTACH DATABASE '/tmp/x' AS x"),
+    "setup of brackets": sql(setup="INSERT INTO t VALUES " + "(" * DEEP + ")" * DEEP),
+    "reference NaN": {"type": "numeric", "reference": "NaN"},
+    "reference 10^400": {"type": "numeric", "reference": "1e400"},
+    "mathematics 10^(10^400)": {"type": "math", "reference": "10^{10^{400}}"},
+    "mathematics of brackets": {"type": "math", "reference": "(" * 1500 + "1" + ")" * 1500},
+    "expected value of brackets": {"type": "constraints", "rules": [{"rule": "required", "items": ["("] * DEEP}]},
+}
+
+
+@pytest.mark.parametrize("check", BAD_CHECKS.values(), ids=BAD_CHECKS.keys())
+def test_a_check_that_cannot_be_judged_is_refused_before_anything_is_drawn(
+    gateway: GatewayProcess, engine: MockEngine, check: dict[str, Any]
+) -> None:
+    before, data, times = len(engine.requests), body(ask(verification={"checks": [check]})), 5
+    started = own(gateway.pid).cpu_s
+    for _ in range(times):
+        answered, refusal = send(gateway, data)
+        assert answered == 400 and refusal["error"]["code"] in ("invalid_request", "unsupported_pattern"), refusal
+        assert refusal["error"]["param"].startswith("verification.checks") and len(refusal["error"]["message"]) < 300
+    assert len(engine.requests) == before
+    # Issue 5: in under 50 ms. Of the gateway's own time, for the machine may be doing something else.
+    assert own(gateway.pid).cpu_s - started < times * 0.05
+
+
+def test_large_checks_hold_nobody_up_until_they_are_admitted(gateway: GatewayProcess) -> None:
+    """What is asked meanwhile is answered before them: admission of large checks leaves the event loop."""
+    large = python("def check(f):\n" + "    f;f;f;f;f;f;f;f;f;f\n" * 650 + "    assert f(1)\n")
+    last = body(ask(verification={"checks": [large] * 7 + [python("pass")]}))
+    done: list[float] = []
+    thread = threading.Thread(target=lambda: (send(gateway, last), done.append(time.perf_counter())))
+    started = time.perf_counter()
+    thread.start()
+    answers = []
+    while not done:
+        gateway.wait_for("/healthz", 200)
+        answers.append(time.perf_counter())
+    thread.join()
+    gaps = [after - before for before, after in zip([started, *answers], answers, strict=False)]
+    assert len([each for each in answers if each < done[0]]) > 2 and max(gaps) < 0.7 * (done[0] - started)
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,20 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.answer import Answer
+from gateway.cache.verified_answers import CacheKey
 from router.domain import CheckResult, CheckSpec
+from router.enums import CheckClass
 from router.errors import VerifierUnavailable
 from router.settings import RedisSection
 from tests.support.asgi import until
 from tests.support.builders import check_spec
 from tests.support.fakes import Line, TextVerifier
+from tests.support.groups import answer
 from tests.support.serving import EASY, Serving, call, serving
 
 RIGHT = check_spec("right")
@@ -118,3 +122,24 @@ async def test_what_another_computed_is_not_a_hit_to_check(tmp_path: Path) -> No
         await asyncio.gather(*(ask(gateway) for _ in range(3)))
         await asyncio.sleep(0.15)
     assert verifier.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "result"),
+    [
+        ({"content": "right, allowed"}, "agree"),
+        ({"content": "right", "reasoning_content": "allowed"}, "agree"),
+        ({"content": "right", "tool_calls": [{"function": {"name": "f", "arguments": '{"a": "allowed"}'}}]}, "agree"),
+        ({"content": "right"}, "disagree"),
+        ({"content": "wrong", "reasoning_content": "right, allowed"}, "disagree"),
+    ],
+)
+async def test_a_veto_reads_all_that_the_client_sees_and_the_others_the_text(
+    tmp_path: Path, message: dict[str, Any], result: str
+) -> None:
+    gateway, _ = gateway_of(tmp_path)
+    name, stored = answer(message={"role": "assistant"} | message)
+    veto = check_spec("allowed", CheckClass.VETO, id="policy", required=True)
+    async with rechecking(gateway):
+        gateway.service.rechecks.offer(CacheKey(name, stored.key_digest), (veto, RIGHT), stored)
+        await until(lambda: gateway.metric(RESULT % result) == 1)
