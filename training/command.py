@@ -16,6 +16,7 @@ from router.errors import ConfigError, TrainingError
 if TYPE_CHECKING:
     from router.settings import Settings
     from training.report import Report
+    from training.update import StepMetrics
 
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -37,6 +38,9 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument("--model", type=Path, help="folder of the base model (default: the only one in the state's)")
     parser.add_argument("--log-dir", type=Path, help="directory of the group log (default: the configuration's)")
     parser.add_argument("--state-dir", type=Path, help="directory of the policies (default: the configuration's)")
+    parser.add_argument(
+        "--mode", choices=("grpo", "rft"), help="learn from all completions (default), or from verified ones"
+    )
     parser.add_argument("--max-groups", type=int, metavar="N", help="train on at most the N newest groups")
     parser.add_argument("--learning-rate", "--lr", type=float, help="learning rate (default: 5e-5)")
     parser.add_argument("--rank", type=int, help="rank of the LoRA adapter (default: 16)")
@@ -97,7 +101,7 @@ def _run(args: argparse.Namespace, settings: Settings, model: Path) -> str:
 
 def _overrides(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """The flags that were given, as keys of the configuration."""
-    flags = ("model", "max_groups", "learning_rate", "rank", "epochs", "seed")
+    flags = ("model", "mode", "max_groups", "learning_rate", "rank", "epochs", "seed")
     given = {
         "log": {"dir": args.log_dir},
         "state": {"dir": args.state_dir},
@@ -146,7 +150,7 @@ def _as_text(report: Report) -> str:
         last = report.steps[-1]
         lines |= {
             "steps": f"{last.step} of {last.steps}, ended: {report.ended}",
-            "last step": f"loss {last.loss:.4g}, KL {last.kl:.2g} nats a token, clipped {last.clip_fraction:.1%}",
+            "last step": f"loss {last.loss:.4g}{_drift(last)}",
             "metrics": report.folder,
         }
     made = f"registered {report.policy}; it serves once it is promoted"
@@ -156,6 +160,12 @@ def _as_text(report: Report) -> str:
         else f"nothing to train on: no policy was made; dropped groups: {_listed(counts.dropped_groups)}"
     )
     return "\n".join([*(f"{name:<22}{value}" for name, value in lines.items()), last_line])
+
+
+def _drift(step: StepMetrics) -> str:
+    if step.kl is None or step.clip_fraction is None:
+        return ""
+    return f", KL {step.kl:.2g} nats a token, clipped {step.clip_fraction:.1%}"
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from router.heldout import is_heldout
 from router.log.groups import OnCorrupt, Tally, read_groups
 from router.log.labels import LABEL_FILE, TrustedLabels, read_labels
 from router.records import GroupRecord
-from training.rows import ModelLimits, Row, training_row
+from router.settings import Mode
+from training.rows import ModelLimits, Row, training_row, verified_row
 
 _CUT_SHORT = (Stopped.DEADLINE, Stopped.BUDGET, Stopped.SHED)
 
@@ -30,6 +31,7 @@ class Group:
     source: str  # the engine, with its version, that logged it
     fixed_size: bool  # how many samples were drawn did not depend on how they turned out
     rows: tuple[Row, ...]
+    policy: str = ""  # its name at the engine
 
     @property
     def zero_spread(self) -> bool:
@@ -46,6 +48,8 @@ class Accepts:
     template_fingerprint: str
     limits: ModelLimits
     heldout_share: float = 0.0
+    mode: Mode = Mode.GRPO
+    older: tuple[str | None, ...] = ()  # champions before this one, whose rows may train as well
 
 
 @dataclass(slots=True)
@@ -61,6 +65,11 @@ class Counts:
     forgotten: int = 0
     damage: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)  # one line for each damaged segment
+
+    def keep(self, groups: Sequence[Group]) -> None:
+        """Count what stays; a truncated row trains nothing itself."""
+        sources = Counter(row.label_source for group in groups for row in group.rows if not row.truncated)
+        self.groups_kept, self.rows_kept, self.label_sources = len(groups), sources.total(), sources
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, as JSON values."""
@@ -100,8 +109,7 @@ def read_dataset(
         kept = kept[-max_groups:]
     truncated = sum(row.truncated for group in kept for row in group.rows)
     counts.dropped_rows.update({"truncated": truncated} if truncated else {})
-    counts.groups_kept, counts.rows_kept = len(kept), sum(len(group.rows) for group in kept) - truncated
-    counts.label_sources.update(row.label_source for group in kept for row in group.rows if not row.truncated)
+    counts.keep(kept)
     counts.forgotten, counts.damage, counts.problems = tally.forgotten, tally.damage, tally.problems
     return Dataset(tuple(kept), next(iter(base_models), None), counts)
 
@@ -130,8 +138,8 @@ def _kept(records: Iterator[GroupRecord], accepts: Accepts, counts: Counts, base
         reason = "duplicate" if record.group_id in seen else group_fault(record, accepts)
         seen.add(record.group_id)
         if reason is None:
-            group = _group(record, accepts.limits, counts)
-            reason = _no_signal(group)
+            group = _group(record, accepts, counts)
+            reason = _no_signal(group, accepts.mode)
         if reason is not None:
             counts.dropped_groups[reason] += 1
             continue
@@ -146,22 +154,24 @@ def group_fault(record: GroupRecord, accepts: Accepts) -> str | None:
         "purpose": record.purpose is Purpose.EVAL,
         "heldout": record.heldout or is_heldout(record.prompt_hash, accepts.heldout_share),
         "other_model": accepts.base_model not in (None, record.base_model),
-        "other_policy": record.policy != (accepts.champion or record.base_model),
+        "other_policy": accepts.mode is Mode.GRPO
+        and record.policy not in {name or record.base_model for name in (accepts.champion, *accepts.older)},
         "template": record.template_fingerprint != accepts.template_fingerprint,
     }
     return next((reason for reason, found in faults.items() if found), None)
 
 
-def _group(record: GroupRecord, limits: ModelLimits, counts: Counts) -> Group:
+def _group(record: GroupRecord, accepts: Accepts, counts: Counts) -> Group:
     rows: list[Row] = []
+    as_row = training_row if accepts.mode is Mode.GRPO else verified_row
     for sample in sorted(record.samples, key=lambda each: each.index):
-        found = training_row(record, sample, limits)
+        found = as_row(record, sample, accepts.limits)
         if isinstance(found, Row):
             rows.append(found)
         else:
             counts.dropped_rows[found] += 1
     source = f"{record.engine} {record.engine_version}"
-    return Group(record.group_id, record.created_at, source, _fixed_size(record), tuple(rows))
+    return Group(record.group_id, record.created_at, source, _fixed_size(record), tuple(rows), record.policy)
 
 
 def _fixed_size(record: GroupRecord) -> bool:
@@ -171,10 +181,10 @@ def _fixed_size(record: GroupRecord) -> bool:
     return planned and record.stopped not in _CUT_SHORT and not any(sample.censored for sample in record.samples)
 
 
-def _no_signal(group: Group) -> str | None:
+def _no_signal(group: Group, mode: Mode) -> str | None:
     """Why the group has no gradient. One that was stopped early stays, all equal or not: dropping it is a bias."""
     if all(row.truncated for row in group.rows):
         return "no_rows"
-    if group.fixed_size and len(group.rows) > 1 and group.zero_spread:
+    if mode is Mode.GRPO and group.fixed_size and len(group.rows) > 1 and group.zero_spread:
         return "zero_spread"
     return None

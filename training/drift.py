@@ -27,9 +27,15 @@ class Drift:
     """Over the loss tokens of one optimizer step, before its update."""
 
     tokens: int
-    kl: float  # mean k3, nats a token
-    clip_fraction: float  # share of tokens whose gradient the clip removed
-    ess: float  # effective sample size of the importance weights, as a share of the tokens
+    kl: float | None  # mean k3, nats a token; None, as the others, for rows that hold no logged log-probabilities
+    clip_fraction: float | None  # share of tokens beyond the bound that holds for their advantage
+    ess: float | None  # effective sample size of the importance weights, as a share of the tokens
+
+
+def effective_share(log_ratio: Tensor) -> float:
+    """Effective sample size (Kish) of the importance weights `exp(log_ratio)`, as a share of their number."""
+    weights = log_ratio.double().clamp(-_LOG_RATIO_BOUND, _LOG_RATIO_BOUND).exp()
+    return float(weights.sum().square() / (weights.numel() * weights.square().sum()))
 
 
 class DriftMeter:
@@ -37,21 +43,25 @@ class DriftMeter:
 
     def __init__(self, clip_low: float, clip_high: float) -> None:
         self._low, self._high = clip_low, clip_high
-        self._sums = torch.zeros(5, dtype=torch.float64)
+        self._sums = torch.zeros(6, dtype=torch.float64)
 
     def add(self, logprobs: Tensor, inputs: Inputs) -> None:
         """Count one micro-batch; `logprobs` [B, T] are the policy's of the completion tokens."""
         mask = (inputs["completion_mask"] * inputs["tool_mask"]).bool()
+        self._sums[0] += float(mask.sum())
+        if "old_per_token_logps" not in inputs:
+            return
         log_ratio = (logprobs.detach().float() - inputs["old_per_token_logps"])[mask]
         bounded = log_ratio.clamp(-_LOG_RATIO_BOUND, _LOG_RATIO_BOUND).double()
         ratio, advantage = bounded.exp(), inputs["advantages"][mask]
         clipped = ((ratio < self._low) & (advantage < 0)) | ((ratio > self._high) & (advantage > 0))
         counts = (ratio.numel(), k3(bounded).sum(), clipped.sum(), ratio.sum(), ratio.square().sum())
-        self._sums += torch.tensor([float(each) for each in counts], dtype=torch.float64)
+        self._sums[1:] += torch.tensor([float(each) for each in counts], dtype=torch.float64)
 
     def take(self) -> Drift:
         """What was counted since the last call."""
-        tokens, kl, clipped, ratio, square = self._sums.tolist()
+        tokens, n, kl, clipped, ratio, square = self._sums.tolist()
         self._sums.zero_()
-        n = max(tokens, 1.0)
-        return Drift(int(tokens), kl / n, clipped / n, ratio * ratio / (n * square) if square else 0.0)
+        if not n:
+            return Drift(int(tokens), None, None, None)
+        return Drift(int(tokens), kl / n, clipped / n, ratio * ratio / (n * square))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from router.errors import ConfigError
 from router.fingerprint import FINGERPRINT_MESSAGES, fingerprint
 from training.dataset import Group
 from training.drift import k3
+from training.model import acting_as
 from training.rows import Row
 
 ROWS_PER_SOURCE = 8
@@ -36,33 +39,37 @@ def template_fingerprint(tokenizer: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What recomputing some rows of one source found."""
+    """What recomputing some rows of one policy from one source found."""
 
+    policy: str
     source: str
     rows: int
     kl: float  # mean over their tokens, in nats
 
 
 @torch.no_grad()
-def check_identity(policy: Any, groups: Sequence[Group]) -> list[Identity]:
+def check_identity(policy: Any, groups: Sequence[Group], older: Mapping[str, Path | None]) -> list[Identity]:
     """Recompute the log-probabilities of some rows of every source with the policy that should have logged them.
 
+    That is `policy`, or one of the `older` ones, which are named with the folders of their adapters (None: no adapter).
     Another adapter, template, tokenizer, temperature or logprobs mode, a quantised cache or a stale prefix cache each
     leave a mean KL far above rounding; verl's usual limit is 0.001 to 0.01 nats a token.
     """
-    by_source: dict[str, list[Row]] = defaultdict(list)
+    by_source: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for group in groups:
-        by_source[group.source] += group.rows
+        by_source[group.policy, group.source] += group.rows
     policy.eval()
     found = []
-    for source, rows in sorted(by_source.items()):
+    for (name, source), rows in sorted(by_source.items()):
         chosen = rows[:: -(-len(rows) // ROWS_PER_SOURCE)]
-        gaps = torch.cat([_gaps(policy, row) for row in chosen])
-        found.append(Identity(source, len(chosen), float(k3(gaps.double()).mean())))
+        with acting_as(policy, older[name]) if name in older else nullcontext():
+            gaps = torch.cat([logprob_gaps(policy, row) for row in chosen])
+        found.append(Identity(name, source, len(chosen), float(k3(gaps.double()).mean())))
     return found
 
 
-def _gaps(policy: Any, row: Row) -> torch.Tensor:
+def logprob_gaps(policy: Any, row: Row) -> torch.Tensor:
+    """How far the policy's log-probabilities are above the logged ones, for the row's own actions, float32."""
     return (logprobs_of(policy, row) - torch.tensor(row.logprobs))[torch.tensor(row.mask)]
 
 

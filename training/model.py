@@ -22,6 +22,7 @@ from training.rows import ModelLimits
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _NO_BOUND = 2**31
+_OWN, _OLDER = "default", "older"  # names of adapters within the model; the first is peft's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,23 @@ def _load(base: BaseModel, parent: Path | None, config: TrainingSection, dtype: 
 
 
 @contextmanager
+def acting_as(policy: PeftModel, adapter: Path | None) -> Iterator[None]:
+    """Within the block `policy` is the base model with the adapter in this folder, or with none."""
+    if adapter is None:
+        with policy.disable_adapter():
+            yield
+        return
+    with quiet_peft():
+        policy.load_adapter(str(adapter), _OLDER)
+    policy.set_adapter(_OLDER)
+    try:
+        yield
+    finally:
+        policy.set_adapter(_OWN)
+        policy.delete_adapter(_OLDER)
+
+
+@contextmanager
 def quiet_peft() -> Iterator[None]:
     """Without the warning that peft 0.21 reads a property which transformers 5.23 has renamed."""
     with warnings.catch_warnings():
@@ -95,7 +113,7 @@ def save_adapter(policy: PeftModel, folder: Path, base_model: str) -> None:
     if broken:
         raise TrainingError(f"training diverged: {broken[0]} is not finite: lower the learning rate")
     try:
-        policy.save_pretrained(str(folder), save_embedding_layers=False)
+        policy.save_pretrained(str(folder), selected_adapters=[_OWN], save_embedding_layers=False)
     except SafetensorError as error:
         raise OSError(f"cannot write the adapter: {error}") from error
     (folder / "README.md").unlink(missing_ok=True)

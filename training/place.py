@@ -7,11 +7,13 @@ from pathlib import Path
 
 from router.log.groups import OnCorrupt
 from router.registry import Policy, PolicyRegistry
+from router.settings import Objective, TrainingSection
 from training.cycle import NewGroups
 from training.dataset import Accepts, Dataset, read_dataset
 from training.identity import template_fingerprint
 from training.ledger import Marker
 from training.model import BaseModel, open_base_model
+from training.staleness import MAX_LAG
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +32,42 @@ class Place:
         name = registry.champion().policy
         return registry.get(name) if name else None
 
+    def champions_before(self, champion: Policy | None) -> list[Policy | None]:
+        """The policies that `champion` came from, the nearest first and at most `MAX_LAG`; None is the base model."""
+        registry, found = PolicyRegistry(self.state_dir), list[Policy | None]()
+        while champion is not None and len(found) < MAX_LAG:
+            name = champion.manifest["parent"]
+            if name is not None and name not in registry.names():  # its folder was deleted
+                break
+            champion = registry.get(name) if name else None
+            found.append(champion)
+        return found
+
 
 def read_trainable(
     place: Place,
     base: BaseModel,
     parent: Policy | None,
-    max_groups: int | None = None,
+    config: TrainingSection,
     on_corrupt: OnCorrupt = OnCorrupt.QUARANTINE,
 ) -> Dataset:
     """The groups that may train the successor of `parent`. Raises as `read_dataset`."""
+    older = place.champions_before(parent) if config.objective is Objective.CISPO else ()
     accepts = Accepts(
         champion=parent.name if parent else None,
         base_model=place.base_model or (parent.manifest.get("base_model") if parent else None),
         template_fingerprint=template_fingerprint(base.tokenizer),
         limits=base.limits,
         heldout_share=place.heldout_share,
+        mode=config.mode,
+        older=tuple(policy.name if policy else None for policy in older),
     )
-    return read_dataset(place.log_dir, accepts, max_groups, on_corrupt)
+    return read_dataset(place.log_dir, accepts, config.max_groups, on_corrupt)
 
 
-def new_groups(place: Place, last: Marker | None) -> NewGroups:
+def new_groups(place: Place, config: TrainingSection, last: Marker | None) -> NewGroups:
     """The trainable groups newer than `last`. Changes nothing, not even a damaged segment's name."""
-    dataset = read_trainable(place, open_base_model(place.model), place.champion(), on_corrupt=OnCorrupt.SKIP)
+    dataset = read_trainable(place, open_base_model(place.model), place.champion(), config, OnCorrupt.SKIP)
     damage = {f"damaged_{what}": number for what, number in dataset.counts.damage.items()}
     number = sum(last is None or (group.created_at, group.group_id) > last for group in dataset.groups)
     return NewGroups(number, {**dataset.counts.dropped_groups, **damage})

@@ -6,10 +6,14 @@ import hashlib
 import json
 from typing import Any
 
-from router.settings import TrainingSection
+from router.settings import Mode, TrainingSection
 
-OBJECTIVE = "offline_clip"
 _ELSEWHERE = {"model", "due_groups", "eval_data", "eval_max_tokens", "gateway_url", "alpha"}
+
+
+def objective(training: TrainingSection) -> str:
+    """The name of the loss."""
+    return training.mode.value if training.mode is Mode.RFT else training.objective.value
 
 
 def recipe(training: TrainingSection) -> dict[str, Any]:

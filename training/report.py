@@ -12,7 +12,8 @@ from typing import Any
 from router.settings import TrainingSection
 from training.dataset import Counts, Group
 from training.identity import Identity
-from training.recipe import OBJECTIVE, recipe, recipe_sha256
+from training.recipe import objective, recipe, recipe_sha256
+from training.staleness import Staleness
 from training.update import Ended, StepMetrics
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl")
@@ -29,6 +30,7 @@ class Report:
     policy: str | None = None
     ended: Ended | None = None
     identity: list[Identity] = field(default_factory=list)
+    staleness: list[Staleness] = field(default_factory=list)
     steps: list[StepMetrics] = field(default_factory=list)
     folder: Path | None = None
 
@@ -38,6 +40,7 @@ class Report:
         return known | {
             "counts": self.counts.as_dict(),
             "identity": [asdict(each) for each in self.identity],
+            "staleness": [asdict(each) for each in self.staleness],
             "steps": [asdict(each) for each in self.steps],
             "folder": str(self.folder) if self.folder else None,
         }
@@ -50,7 +53,7 @@ def manifest(report: Report, groups: Sequence[Group], config: TrainingSection) -
         "base_model": report.base_model,
         "parent": report.parent,
         "cycle": report.cycle,
-        "objective": OBJECTIVE,
+        "objective": objective(config),
         "config": recipe(config),
         "config_sha256": recipe_sha256(config),
         "data": {
@@ -66,6 +69,7 @@ def manifest(report: Report, groups: Sequence[Group], config: TrainingSection) -
             "dropped_rows": dict(report.counts.dropped_rows),
         },
         "identity": [asdict(each) for each in report.identity],
+        "staleness": [asdict(each) for each in report.staleness],
         "ended": report.ended,
         "steps": len(report.steps),
         "last_step": asdict(report.steps[-1]),

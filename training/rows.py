@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+from router.enums import CheckClass, Outcome
+from router.log.labels import LabelSource
 from router.records import GroupRecord, SampleRecord
 from router.sampling import LOGPROB_FLOOR
 
@@ -17,7 +19,7 @@ class Row:
     index: int  # launch order within its group
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
+    logprobs: tuple[float, ...]  # empty in mode `rft`, which needs none
     mask: tuple[bool, ...]  # which completion tokens are the model's own actions
     reward: float
     truncated: bool  # its end is not the model's choice: counts for its group's baseline, never for the loss
@@ -42,6 +44,32 @@ class ModelLimits:
     max_length: int
 
 
+def verified(sample: SampleRecord) -> bool:
+    """Whether a decisive check passed and no required one did otherwise; a later label's word counts instead."""
+    if sample.label_source in set(LabelSource):
+        return sample.reward == 1
+    passed = [check for check in sample.checks if check.outcome is Outcome.PASS]
+    decisive = any(check.klass == CheckClass.DECISIVE for check in passed)
+    return decisive and all(check in passed for check in sample.checks if check.required)
+
+
+def verified_row(record: GroupRecord, sample: SampleRecord, limits: ModelLimits) -> Row | str:
+    """The row of this sample for imitation, or the reason why it is none. How it was drawn does not matter."""
+    prompt, ids, mask = record.prompt_token_ids or (), sample.completion_token_ids or (), _mask(sample)
+    faults = {
+        "tool_turns": bool(sample.turns),
+        "censored": sample.censored,
+        "truncated": _cut_off(sample),
+        "not_verified": not verified(sample),
+        "no_tokens": not prompt or not ids,
+        "length_mismatch": len(mask) != len(ids),
+        **_misfits(prompt, ids, limits),
+        "no_actions": not any(mask),
+    }
+    fault = next((name for name, found in faults.items() if found), None)
+    return fault or Row(sample.index, prompt, ids, (), mask, 1.0, False, sample.label_source)
+
+
 def training_row(record: GroupRecord, sample: SampleRecord, limits: ModelLimits) -> Row | str:
     """The row of this sample, or the reason, fit for a counter, why it cannot train.
 
@@ -52,7 +80,7 @@ def training_row(record: GroupRecord, sample: SampleRecord, limits: ModelLimits)
         return f"ineligible_{sample.ineligible_reason or 'unknown'}"
     prompt, ids, logprobs = record.prompt_token_ids or (), sample.completion_token_ids or (), sample.behavior_logprobs
     known = _finite(logprobs or ())
-    mask = sample.loss_mask if sample.loss_mask is not None else (True,) * len(ids)
+    mask = _mask(sample)
     faults = {
         "other_policy": sample.policy != record.policy,
         "censored": sample.censored,
@@ -60,15 +88,28 @@ def training_row(record: GroupRecord, sample: SampleRecord, limits: ModelLimits)
         "no_tokens": not prompt or not ids,
         "length_mismatch": len(ids) != len(logprobs or ()) or len(ids) != len(mask),
         "logprob_floor": known is None,
-        "token_range": not all(0 <= token < limits.vocab_size for token in (*prompt, *ids)),
-        "too_long": len(prompt) + len(ids) > limits.max_length,
+        **_misfits(prompt, ids, limits),
         "no_actions": not any(mask),
     }
     fault = next((name for name, found in faults.items() if found), None)
     if fault is not None or known is None or sample.reward is None:
         return fault or "no_reward"
-    truncated = sample.truncated or sample.finish_reason == "length"
-    return Row(sample.index, prompt, ids, known, mask, sample.reward, truncated, sample.label_source)
+    return Row(sample.index, prompt, ids, known, mask, sample.reward, _cut_off(sample), sample.label_source)
+
+
+def _mask(sample: SampleRecord) -> tuple[bool, ...]:
+    return sample.loss_mask if sample.loss_mask is not None else (True,) * len(sample.completion_token_ids or ())
+
+
+def _cut_off(sample: SampleRecord) -> bool:
+    return sample.truncated or sample.finish_reason == "length"
+
+
+def _misfits(prompt: Sequence[int], ids: Sequence[int], limits: ModelLimits) -> dict[str, bool]:
+    return {
+        "token_range": not all(0 <= token < limits.vocab_size for token in (*prompt, *ids)),
+        "too_long": len(prompt) + len(ids) > limits.max_length,
+    }
 
 
 def _finite(logprobs: Sequence[float | None]) -> tuple[float, ...] | None:

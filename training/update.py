@@ -14,12 +14,12 @@ from typing import Any
 from transformers import TrainerCallback
 
 from router.errors import TrainingError
-from router.settings import TrainingSection
+from router.settings import Mode, Objective, TrainingSection
 from training.batches import Step
 from training.collate import collate_steps
 from training.drift import Drift, DriftMeter
 from training.model import quiet_peft
-from training.seam import OfflineGRPOTrainer, trl_arguments
+from training.seam import CISPO_CAP, OfflineGRPOTrainer, trl_arguments
 
 
 class Ended(StrEnum):
@@ -40,9 +40,10 @@ class StepMetrics:
     tokens: int  # loss tokens
     loss: float
     grad_norm: float  # before it is clipped
-    kl: float  # from the logged policy, mean k3 in nats a token
-    clip_fraction: float
-    ess: float  # effective sample size of the importance weights, as a share of the tokens
+    entropy: float  # mean over the micro-batches, nats a token
+    kl: float | None  # from the logged policy (`cispo`: from the first one of the run), mean k3 in nats a token
+    clip_fraction: float | None
+    ess: float | None  # effective sample size of the importance weights, as a share of the tokens
     seconds: float
 
 
@@ -53,11 +54,16 @@ def train_policy(
 
     Raises `TrainingError` when the loss is not finite; what `report` raises passes through.
     """
-    meter = DriftMeter(config.clip_low, config.clip_high)
+    cispo = config.objective is Objective.CISPO
+    meter = DriftMeter(0.0, CISPO_CAP) if cispo else DriftMeter(config.clip_low, config.clip_high)
     watch = _Watch(steps, config, meter, report)
     with tempfile.TemporaryDirectory() as scratch, quiet_peft():
         arguments = trl_arguments(config, len(steps), len(steps[0].micro_batches), Path(scratch))
-        OfflineGRPOTrainer(policy, tokenizer, arguments, collate_steps(steps), meter, [watch]).train()
+        trainer = OfflineGRPOTrainer(policy, tokenizer, arguments, collate_steps(steps), meter, [watch])
+        decouple = cispo and config.mode is Mode.GRPO
+        if decouple or config.kl_beta:
+            trainer.anchor(decouple)
+        trainer.train()
     return watch.ended
 
 
@@ -78,22 +84,23 @@ class _Watch(TrainerCallback):
         drift, loss = self._meter.take(), float(logs["loss"])
         if not math.isfinite(loss):
             raise TrainingError(f"the loss of step {state.global_step} is not finite: lower the learning rate")
-        self._report(self._metrics(state.global_step, loss, float(logs["grad_norm"]), drift))
-        if drift.kl > self._config.stop_kl:
+        self._report(self._metrics(state.global_step, logs, drift))
+        if (drift.kl or 0) > self._config.stop_kl:
             self.ended = Ended.KL
-        elif drift.clip_fraction > self._config.stop_clip_fraction:
+        elif (drift.clip_fraction or 0) > self._config.stop_clip_fraction:
             self.ended = Ended.CLIPPED
         control.should_training_stop |= self.ended is not Ended.DONE
 
-    def _metrics(self, step: int, loss: float, grad_norm: float, drift: Drift) -> StepMetrics:
+    def _metrics(self, step: int, logs: dict[str, Any], drift: Drift) -> StepMetrics:
         started, self._started = self._started, time.perf_counter()
         return StepMetrics(
             step=step,
             steps=len(self._steps),
             rows=sum(map(len, self._steps[step - 1].micro_batches)),
             tokens=drift.tokens,
-            loss=loss,
-            grad_norm=grad_norm,
+            loss=float(logs["loss"]),
+            grad_norm=float(logs["grad_norm"]),
+            entropy=float(logs["entropy"]),
             kl=drift.kl,
             clip_fraction=drift.clip_fraction,
             ess=drift.ess,

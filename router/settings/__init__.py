@@ -23,7 +23,7 @@ from router.settings.serving import (
     ServerSection,
 )
 from router.settings.tenancy import PriceSection, TenantSection
-from router.settings.training import TrainingSection
+from router.settings.training import Mode, Objective, TrainingSection
 
 __all__ = [
     "ENV_PREFIX",
@@ -31,6 +31,8 @@ __all__ = [
     "EnginesSection",
     "EscalationSection",
     "LogSection",
+    "Mode",
+    "Objective",
     "PolicyListSection",
     "PolicySection",
     "PriceSection",

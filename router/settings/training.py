@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import Field
 
 from router.settings.section import Section
+
+
+class Mode(StrEnum):
+    """What a policy learns from."""
+
+    GRPO = "grpo"  # every scored completion, by its advantage
+    RFT = "rft"  # verified completions alone, as examples
+
+
+class Objective(StrEnum):
+    """The loss of mode `grpo`."""
+
+    OFFLINE_CLIP = "offline_clip"
+    CISPO = "cispo"
+
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -15,6 +31,11 @@ class TrainingSection(Section):
     """How a policy is trained. Ratios are of the trained policy's probability of a token to the logged one."""
 
     model: Path | None = Field(None, description="Folder of the base model; by default the only one in `models`.")
+    mode: Mode = Field(Mode.GRPO, description="Learn from all scored completions, or from the verified ones alone.")
+    objective: Objective = Field(
+        Objective.OFFLINE_CLIP,
+        description="Loss of mode `grpo`; `cispo` takes rows of the two champions before too.",
+    )
     learning_rate: float = Field(5e-5, gt=0, le=1e-2, description="Constant learning rate of AdamW.")
     rank: int = Field(16, ge=1, le=512, description="Rank of the LoRA adapter; vLLM's `--max-lora-rank` bounds it.")
     lora_targets: tuple[str, ...] = Field(LORA_TARGETS, min_length=1, description="Linear layers that are adapted.")
@@ -30,6 +51,8 @@ class TrainingSection(Section):
     off_policy_nats: float = Field(
         0.5, gt=0, description="Bad completions whose mean log-probability fell by more than this are left out."
     )
+    kl_beta: float = Field(0.0, ge=0, description="Weight of the KL from the policy that the run starts from.")
+    entropy_bonus: float = Field(0.0, ge=0, description="Weight of the mean entropy of a token, in nats.")
     max_grad_norm: float = Field(1.0, gt=0, description="Norm to which the gradient is clipped.")
     stop_kl: float = Field(0.05, gt=0, description="Mean KL from the log, in nats a token, that ends the run.")
     stop_clip_fraction: float = Field(0.3, gt=0, le=1, description="Share of clipped tokens that ends the run.")

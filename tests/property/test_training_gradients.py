@@ -221,7 +221,7 @@ def test_16_rows_of_another_temperature_fail_the_identity_check(model: Any, temp
     foreign = [each.row for each in rows_of(model)]
     model.lm_head.forward = head
     groups = [Group("a", 0.0, "own", True, tuple(own)), Group("b", 0.0, "foreign", True, tuple(foreign))]
-    by_source = {each.source: each for each in check_identity(model, groups)}
+    by_source = {each.source: each for each in check_identity(model, groups, {})}
     assert by_source["own"].kl < 1e-9
     assert by_source["foreign"].kl > 0.01
     assert by_source["foreign"].rows == 6  # every second of twelve
