@@ -42,21 +42,20 @@ def predictable(rewards: Sequence[float], expected: float) -> list[float]:
     return [reward - (expected + math.fsum(rewards[:before])) / (before + 1) for before, reward in enumerate(rewards)]
 
 
-def weigh(groups: Sequence[Group]) -> list[list[WeightedRow]]:
-    """The rows of each group that the loss may see, with their advantages.
+def weigh(groups: Sequence[Group], rewards: Sequence[Sequence[float]]) -> list[list[WeightedRow]]:
+    """The rows of each group that the loss may see, with their advantages from the rewards of all its rows.
 
     A truncated row counts for its group's baseline and is then left out. The `expected` reward of an early-stopped
     group is the mean first reward of the other groups, which is independent of its own.
     """
-    first = [group.rows[0].reward for group in groups]
+    first = [earned[0] for earned in rewards]
     total, others = math.fsum(first), len(groups) - 1
     weighted = []
-    for group, own in zip(groups, first, strict=True):
-        rewards = [row.reward for row in group.rows]
-        if group.fixed_size and len(rewards) > 1:
-            advantages = leave_one_out(rewards)
+    for group, earned in zip(groups, rewards, strict=True):
+        if group.fixed_size and len(earned) > 1:
+            advantages = leave_one_out(earned)
         else:
-            advantages = predictable(rewards, (total - own) / others if others else _UNKNOWN)
+            advantages = predictable(earned, (total - earned[0]) / others if others else _UNKNOWN)
         pairs = zip(group.rows, advantages, strict=True)
         weighted.append([WeightedRow(row, advantage) for row, advantage in pairs if not row.truncated])
     return weighted

@@ -13,6 +13,7 @@ from router.settings import TrainingSection
 from training.dataset import Counts, Group
 from training.identity import Identity
 from training.recipe import objective, recipe, recipe_sha256
+from training.shaping import Earned
 from training.staleness import Staleness
 from training.update import Ended, StepMetrics
 
@@ -31,6 +32,7 @@ class Report:
     ended: Ended | None = None
     identity: list[Identity] = field(default_factory=list)
     staleness: list[Staleness] = field(default_factory=list)
+    shaping: dict[str, Earned] = field(default_factory=dict)  # by term; apart from the outcome
     steps: list[StepMetrics] = field(default_factory=list)
     folder: Path | None = None
 
@@ -41,6 +43,7 @@ class Report:
             "counts": self.counts.as_dict(),
             "identity": [asdict(each) for each in self.identity],
             "staleness": [asdict(each) for each in self.staleness],
+            "shaping": {name: asdict(each) for name, each in self.shaping.items()},
             "steps": [asdict(each) for each in self.steps],
             "folder": str(self.folder) if self.folder else None,
         }
@@ -64,6 +67,7 @@ def manifest(report: Report, groups: Sequence[Group], config: TrainingSection) -
             "from": groups[0].created_at,
             "to": groups[-1].created_at,
             "mean_reward": fmean(row.reward for group in groups for row in group.rows),
+            "shaping": {name: asdict(each) for name, each in report.shaping.items()},
             "label_sources": dict(report.counts.label_sources),
             "dropped_groups": dict(report.counts.dropped_groups),
             "dropped_rows": dict(report.counts.dropped_rows),

@@ -24,6 +24,8 @@ class Row:
     reward: float
     truncated: bool  # its end is not the model's choice: counts for its group's baseline, never for the loss
     label_source: str = "verifier"  # who said what it earned
+    format_score: float | None = None  # of the check `format`; None: not asked for, or it failed to judge
+    process_score: float | None = None  # of the check `arithmetic_steps`, the same
 
     @property
     def tokens(self) -> int:
@@ -94,7 +96,26 @@ def training_row(record: GroupRecord, sample: SampleRecord, limits: ModelLimits)
     fault = next((name for name, found in faults.items() if found), None)
     if fault is not None or known is None or sample.reward is None:
         return fault or "no_reward"
-    return Row(sample.index, prompt, ids, known, mask, sample.reward, _cut_off(sample), sample.label_source)
+    return Row(
+        index=sample.index,
+        prompt_ids=prompt,
+        completion_ids=ids,
+        logprobs=known,
+        mask=mask,
+        reward=sample.reward,
+        truncated=_cut_off(sample),
+        label_source=sample.label_source,
+        format_score=_score(sample, "format"),
+        process_score=_score(sample, "arithmetic_steps"),
+    )
+
+
+def _score(sample: SampleRecord, kind: str) -> float | None:
+    """What the check of this type said, a pass without a score as 1; None without a judgement."""
+    found = next((check for check in sample.checks if check.type == kind), None)
+    if found is None or found.outcome not in (Outcome.PASS, Outcome.FAIL):
+        return None
+    return float(found.outcome is Outcome.PASS) if found.score is None else found.score
 
 
 def _mask(sample: SampleRecord) -> tuple[bool, ...]:

@@ -19,6 +19,7 @@ from training.model import load_policy, open_base_model, save_adapter
 from training.place import Place, read_trainable
 from training.recipe import recipe_sha256
 from training.report import Report, manifest
+from training.shaping import earned, shaped_rewards, terms
 from training.update import StepMetrics, train_policy
 from training.vetting import vet
 
@@ -48,7 +49,9 @@ def train(
         before = place.champions_before(parent)
         older = {each.name if each else dataset.base_model: each.path if each else None for each in before}
         groups = vet(policy, dataset.groups, older, report, config.identity_kl)
-        weighted = weigh(groups)
+        shaping = terms(config)
+        report.shaping = earned(groups, shaping)
+        weighted = weigh(groups, [shaped_rewards(group, shaping) for group in groups])
     report.counts.keep(groups)
     folder = report.folder = _run_folder(place.state_dir, config)
 

@@ -53,6 +53,13 @@ class TrainingSection(Section):
     )
     kl_beta: float = Field(0.0, ge=0, description="Weight of the KL from the policy that the run starts from.")
     entropy_bonus: float = Field(0.0, ge=0, description="Weight of the mean entropy of a token, in nats.")
+    length_weight: float = Field(0.0, ge=0, description="Weight of the length penalty in the reward that trains.")
+    length_limit: int = Field(1024, ge=2, description="Completion tokens from which the length penalty is whole.")
+    length_margin: int = Field(256, ge=1, description="Tokens before `length_limit` over which it grows from 0.")
+    format_weight: float = Field(0.0, ge=0, description="Weight of a passed `format` check in the reward that trains.")
+    process_weight: float = Field(
+        0.0, ge=0, description="Weight of the `arithmetic_steps` score in the reward that trains."
+    )
     max_grad_norm: float = Field(1.0, gt=0, description="Norm to which the gradient is clipped.")
     stop_kl: float = Field(0.05, gt=0, description="Mean KL from the log, in nats a token, that ends the run.")
     stop_clip_fraction: float = Field(0.3, gt=0, le=1, description="Share of clipped tokens that ends the run.")

@@ -106,3 +106,18 @@ def test_an_entropy_bonus_keeps_the_entropy_up(shop: Workshop) -> None:
     assert spread.folder is not None
     line = json.loads((spread.folder / METRICS).read_text().splitlines()[0])
     assert line["entropy"] == pytest.approx(spread.steps[0].entropy)
+
+
+def test_shaping_trains_and_is_reported_apart_from_the_outcome(shop: Workshop) -> None:
+    shop.log(tiny_model(), 20)
+    shaped = {
+        "length_weight": 2.0,
+        "length_limit": 4,
+        "length_margin": 1,
+    }  # the bad completion has 4 tokens, the good 3
+    plain, short = shop.train(), shop.train(**shaped)
+    kept = shop.registry.get(str(short.policy)).manifest["data"]
+    assert kept["shaping"] == {"length": {"weight": 2.0, "mean": -0.5, "rows": 40}}
+    assert kept["mean_reward"] == 0.5
+    assert short.as_dict()["shaping"] == kept["shaping"]
+    assert sum(logprobs(shop.policy(short.policy), BAD)) < sum(logprobs(shop.policy(plain.policy), BAD))

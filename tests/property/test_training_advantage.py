@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.advantage import leave_one_out, predictable, weigh
+from tests.support.tiny_policy import weighed
+from training.advantage import leave_one_out, predictable
 from training.dataset import Group
 from training.rows import Row
 
@@ -60,16 +61,16 @@ def test_6_a_predictable_baseline_never_looks_ahead(
 
 def test_an_early_stopped_group_is_weighed_against_the_other_groups() -> None:
     groups = [group([1.0], fixed=False), group([0.0, 1.0], fixed=False), group([1.0, 0.0])]
-    advantages = [[each.advantage for each in rows] for rows in weigh(groups)]
+    advantages = [[each.advantage for each in rows] for rows in weighed(groups)]
     assert advantages[0] == [1.0 - 0.5]  # the others began with 0 and 1
     assert advantages[1] == [0.0 - 1.0, 1.0 - 0.5]  # the others began with 1 and 1
     assert advantages[2] == [1.0, -1.0]
-    assert weigh([group([1.0], fixed=False)])[0][0].advantage == 0.5
+    assert weighed([group([1.0], fixed=False)])[0][0].advantage == 0.5
 
 
 def test_a_truncated_row_counts_for_the_baseline_and_is_left_out_of_the_loss() -> None:
     rows = (row(0, 1.0), row(1, 0.0, truncated=True), row(2, 0.5))
-    weighted = weigh([Group("g", 0.0, "engine 1", True, rows)])[0]
+    weighted = weighed([Group("g", 0.0, "engine 1", True, rows)])[0]
     assert [(each.row.index, each.advantage) for each in weighted] == [(0, 0.75), (2, 0.0)]
 
 

@@ -14,8 +14,8 @@ from transformers.training_args import OptimizerNames
 
 from router.settings import TrainingSection
 from tests.support.reference_loss import Clip, policy_logprobs, reference_loss
-from tests.support.tiny_policy import logged_row, loss_of, shifted, tiny_model, tiny_tokenizer
-from training.advantage import WeightedRow, weigh
+from tests.support.tiny_policy import logged_row, loss_of, shifted, tiny_model, tiny_tokenizer, weighed
+from training.advantage import WeightedRow
 from training.batches import Step, plan_steps
 from training.collate import collate, collate_steps
 from training.dataset import Group
@@ -38,7 +38,7 @@ def groups_of(model: Any, rng: random.Random) -> list[list[WeightedRow]]:
     for number, size in enumerate((2, 3, 5, 2)):
         rows = [logged_row(model, rng, reward=float(i % 2), index=i) for i in range(size)]
         made.append(Group(f"g{number}", 0.0, "engine 1", True, tuple(rows)))
-    return weigh(made)
+    return weighed(made)
 
 
 def rows_of(model: Any, gaps: Sequence[float] = (0.0,)) -> list[WeightedRow]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from training.advantage import WeightedRow
+from training.advantage import WeightedRow, weigh
 from training.collate import Inputs
+from training.dataset import Group
 from training.identity import logprobs_of
 from training.rows import Row
 from training.seam import OfflineGRPOTrainer
@@ -72,6 +74,11 @@ def logged_row(model: Any, rng: random.Random, reward: float = 1.0, **fields: An
         return row
     with torch.no_grad():
         return Row(**(known | {"logprobs": tuple(logprobs_of(model, row).tolist())}))
+
+
+def weighed(groups: Sequence[Group]) -> list[list[WeightedRow]]:
+    """Rows with the advantages of their outcomes alone."""
+    return weigh(groups, [[row.reward for row in group.rows] for group in groups])
 
 
 def shifted(each: WeightedRow, gaps: list[float]) -> WeightedRow:
