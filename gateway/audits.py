@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.trust_families import Audit
@@ -20,12 +20,11 @@ from router.enums import Outcome
 from router.errors import VerifierUnavailable
 from router.log.labels import Label, LabelSource
 from router.ports import Verifier
-from router.verify.second.registry import PREFIX, SECOND_TYPES
-from router.verify.second.sandboxed import SECOND_SANDBOXED
+from router.verify.second.registry import PREFIX
+from router.verify.second.sandboxed import second_of
 
 _WAITING = 32  # answers that may wait; more are not looked at
 _PAUSE_S = 0.1  # before each: the response goes first, and the workers are the requests'
-_SECONDS = {**SECOND_TYPES, **SECOND_SANDBOXED}
 _VERDICTS = {Outcome.PASS: Audit.AGREE, Outcome.FAIL: Audit.DISAGREE}
 
 _log = logging.getLogger(__name__)
@@ -57,7 +56,7 @@ class Audits:
     def offer(self, group_id: str, tenant: str, checks: Sequence[CheckSpec], winner: Candidate) -> None:
         """Have a verified answer read again, if it is drawn, a second verifier is there for it and there is room."""
         passed = {result.id for result in winner.checks if result.outcome is Outcome.PASS}
-        seconds = [_second(each) for each in checks if each.id in passed and f"{PREFIX}{each.type}" in _SECONDS]
+        seconds = [second for each in checks if each.id in passed and (second := second_of(each)) is not None]
         if not winner.verdict.verified or not seconds or self._draw() >= self._share:
             return
         if self._accepted.full():
@@ -106,9 +105,3 @@ class Audits:
     def _count(self, seconds: Sequence[CheckSpec], result: Audit) -> None:
         for check in seconds:
             self._metrics.observe_audit(check.type.removeprefix(PREFIX), result)
-
-
-def _second(check: CheckSpec) -> CheckSpec:
-    """The second verifier in the place of a check."""
-    kind = _SECONDS[f"{PREFIX}{check.type}"]
-    return replace(check, type=kind.name, version=kind.version)

@@ -2,7 +2,10 @@
 
 `NAME.jsonl` belongs to the check NAME: the fields of the check beside `text`, `expect` (`pass`, `fail`, or `refused`:
 what the check refuses on purpose although its source calls it equal) and `source`. A row of `json_schema.jsonl` has
-`values`, pairs of a JSON value and whether it is valid. `gaming.jsonl` holds texts that no check may accept.
+`values`, pairs of a JSON value and whether it is valid; one
+of the checks that run Python has `programs`, pairs of a source and its `expect`. A program of `python_outputs.jsonl` is
+to vote together with the one `beside` it (`pass`) or apart from it (`fail`).
+`gaming.jsonl` holds texts that no check may accept.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from router.verify.spec import parse_checks
 GAMING = "gaming"
 _SALT = b"truth tables 1"  # of the split; never change it: who has seen the reported part has tuned to it
 _REPORTED_OF_256 = 77  # 30 %
-_ABOUT_THE_ROW = frozenset({"text", "expect", "source", "values", "why"})
+_ABOUT_THE_ROW = frozenset({"text", "expect", "source", "values", "programs", "beside", "why"})
 
 
 class Part(StrEnum):
@@ -43,6 +46,7 @@ class Fact:
     text: str
     expect: str
     source: str
+    beside: str | None = None  # a second text: do both stand for the same?
 
 
 def load_truth(folder: Path) -> list[Fact]:
@@ -69,6 +73,8 @@ def _of_row(table: str, row: Mapping[str, Any]) -> Iterator[Fact]:
     spec, part = _admitted({"type": table, **fields}), _part(fields or row["text"])
     for value, valid in row.get("values", ()):
         yield Fact(table, part, spec, json.dumps(value), "pass" if valid else "fail", row["source"])
+    for program, expect in row.get("programs", ()):
+        yield Fact(table, part, spec, program, expect, row["source"], row.get("beside"))
     if "text" in row:
         yield Fact(table, part, spec, row["text"], row["expect"], row["source"])
 

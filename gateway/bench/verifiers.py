@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,28 +16,18 @@ from rich.console import Console
 from rich.progress import track
 
 from gateway.bench.bare_math import BARE, bare_math_verify
+from gateway.bench.judging import REFUSED, Found, judged
 from gateway.bench.report import Report, Table, environment
+from gateway.bench.seconds import seconds_of, seconds_table
 from gateway.bench.session import publish
 from gateway.bench.truth import GAMING, Fact, Part, load_truth
 from router.enums import Outcome
 from router.errors import ConfigError
-from router.settings import SandboxSection, VerifySection
 from router.stats import Rate, upper_bound, wilson
 from router.verify.measured import MeasuredRate
 from router.verify.registry import CHECK_TYPES
-from router.verify.verifier import open_verifier
 
-REFUSED = "refused"
-_BATCH = 256  # facts judged at a time: below the pool's queue
 _COLUMNS = ("check", "part", "negatives", "false accepts", "positives", "false rejects", "undecided", "refused")
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A fact and what was said of it; `refused` when the check was not admitted."""
-
-    fact: Fact
-    outcome: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,37 +54,22 @@ def run(args: argparse.Namespace) -> int:
     asked = track(maths, "bare math-verify", console=console, disable=not console.is_terminal)
     bare = [Found(fact, bare_math_verify(fact)) for fact in asked]
     errors = [*errors_of(found), *errors_of(bare, BARE)]
-    gamed = accepted_gaming(found)
+    gamed, seconds = accepted_gaming(found), seconds_of(found)
     context = environment() | {"truth": str(args.truth), "facts": len(facts), "workers": args.workers}
     results = {
         "checks": msgspec.to_builtins(errors),
+        "second_verifiers": msgspec.to_builtins(seconds),
         "gaming": {"texts": sum(fact.table == GAMING for fact in facts), "accepted": len(gamed)},
         "by_source": _by_source(found),
     }
-    publish(Report("verifiers", context, results, _tables(errors, found), _notes(results)), args.out, args.json)
+    publish(
+        Report("verifiers", context, results, [*_tables(errors, found), seconds_table(seconds)], _notes(results)),
+        args.out,
+        args.json,
+    )
     if args.record is not None:
         _record(errors, args.record)
     return 1 if gamed else 0
-
-
-async def judged(facts: Iterable[Fact], workers: int = os.cpu_count() or 1) -> list[Found]:
-    """What the checks say of each fact, in workers and sandboxes as in serving."""
-    ordered = list(facts)
-    console = Console(stderr=True)
-    found: list[Found] = []
-    section = VerifySection(workers=workers, queue=2 * _BATCH)
-    async with open_verifier(section, SandboxSection(queue=2 * _BATCH)) as verifier:
-
-        async def judge(fact: Fact) -> Found:
-            if fact.spec is None:
-                return Found(fact, REFUSED)
-            (result,) = await verifier.verify([fact.spec], fact.text)
-            return Found(fact, result.outcome)
-
-        batches = range(0, len(ordered), _BATCH)
-        for start in track(batches, "checks", console=console, disable=not console.is_terminal):
-            found += await asyncio.gather(*(judge(fact) for fact in ordered[start : start + _BATCH]))
-    return found
 
 
 def errors_of(found: Iterable[Found], name: str | None = None) -> list[Errors]:
@@ -165,8 +139,9 @@ def _notes(results: dict[str, Any]) -> tuple[str, ...]:
     return (
         f"Gaming texts: {gaming['texts']}, accepted: {gaming['accepted']}.",
         "`at most` is the upper end of the one-sided 95 % interval (Clopper and Pearson). Undecided facts (`error`, "
-        "`timeout`, `skipped`) are neither accepted nor rejected; refused ones have a reference that is a 400. Only "
-        "the development part may be looked into; the reported part is counted and nothing more.",
+        "`timeout`, `skipped`) are neither accepted nor rejected; refused ones have a reference that is a 400. Of "
+        "`python_outputs` a fact is two programs: together in one vote is accepted, apart is rejected. Only the "
+        "development part may be looked into; the reported part is counted and nothing more.",
     )
 
 

@@ -10,12 +10,13 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+from router.domain import CheckSpec
 from router.sandbox.sandbox import Job
 from router.verify.check_type import Judgement, Params, SandboxedCheck
 from router.verify.checks import python_tests as first_python_tests
 from router.verify.checks import sql as first_sql
 from router.verify.second import python_tests, sql
-from router.verify.second.registry import PREFIX
+from router.verify.second.registry import PREFIX, SECOND_TYPES
 
 
 def _second(
@@ -29,3 +30,10 @@ _TYPES: tuple[SandboxedCheck[Any], ...] = (
     _second(first_sql.TYPE, sql.run),
 )
 SECOND_SANDBOXED: Mapping[str, SandboxedCheck[Any]] = MappingProxyType({each.name: each for each in _TYPES})
+
+
+def second_of(check: CheckSpec) -> CheckSpec | None:
+    """The second verifier in the place of a check, under its id; None where there is none."""
+    name = f"{PREFIX}{check.type}"
+    kind = SECOND_TYPES.get(name) or SECOND_SANDBOXED.get(name)
+    return None if kind is None else replace(check, type=kind.name, version=kind.version)

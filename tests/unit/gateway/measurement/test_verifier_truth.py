@@ -11,20 +11,24 @@ import pytest
 import pytest_asyncio
 from referencing import Registry
 
+from gateway.bench.judging import REFUSED, Found, judged
+from gateway.bench.seconds import seconds_of
 from gateway.bench.truth import GAMING, Fact, Part, load_truth
-from gateway.bench.verifiers import REFUSED, Found, accepted_gaming, errors_of, judged
+from gateway.bench.verifiers import accepted_gaming, errors_of
 from gateway.telemetry.metrics import Metrics
 from router.enums import CheckClass
 from router.errors import ConfigError
 from router.verify.measured import MeasuredRate, measured_rates
 from router.verify.pure import PURE_TYPES
 from router.verify.registry import CHECK_TYPES
+from router.verify.second.registry import PREFIX, SECOND_TYPES
+from router.verify.second.sandboxed import SECOND_SANDBOXED
 
 TRUTH = Path(__file__).parents[3] / "golden" / "verifiers" / "truth"
 # `bench verifiers` runs all facts. Here it is every so manieth: a worker is replaced after 100 jobs, and starts in 2 s.
 STRIDES = {  # odd: right and wrong answers alternate in some tables
     "math": 21, "json_schema": 11, "numeric": 11, "arithmetic_steps": 9, "choice": 7, "exact": 5, "regex": 5,
-    "constraints": 5, "sql": 9,
+    "constraints": 5, "sql": 9, "python_tests": 61, "python_outputs": 61,
 }  # fmt: skip
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -59,6 +63,8 @@ async def test_right_and_wrong_answers_are_among_them(found: list[Found]) -> Non
 
 async def test_false_accepts_and_false_rejects_are_within_their_bars(found: list[Found]) -> None:
     for errors in errors_of(found):
+        if CHECK_TYPES[errors.check].klass is CheckClass.SOFT:
+            continue  # a way to vote: its rates are reported, and no bar holds it
         assert errors.false_accepts.successes == 0, errors
         assert (errors.false_rejects.value or 0.0) <= 0.05, errors
 
@@ -78,6 +84,29 @@ async def test_schemas_are_judged_exactly_as_by_the_python_implementation(facts:
     assert compared > 1800
 
 
+async def test_rewritten_programs_vote_together_and_second_verifiers_read_what_their_checks_read(
+    found: list[Found],
+) -> None:
+    rewritten = [each.outcome for each in found if "rewritten" in each.fact.source]
+    assert rewritten and set(rewritten) <= {"pass", "skipped"}
+    assert {each.fact.table for each in found if each.second is not None} - {GAMING} == {
+        name.removeprefix(PREFIX) for name in (*SECOND_TYPES, *SECOND_SANDBOXED)
+    }
+    for seconds in seconds_of(found):
+        assert seconds.check == "sql" or seconds.disputes.successes == 0, seconds
+
+
+async def test_second_verifiers_are_counted_against_verdict_and_truth() -> None:
+    def each(expect: str, outcome: str, second: str) -> Found:
+        return Found(Fact("numeric", Part.REPORTED, None, "", expect, "own"), outcome, second)
+
+    said = [("pass", "pass", "pass"), ("pass", "pass", "fail"), ("pass", "pass", "error"), ("pass", "fail", "fail")]
+    (seconds,) = seconds_of(each(*words) for words in [*said, ("fail", "fail", "pass"), ("fail", "error", "error")])
+    assert (seconds.agreements.successes, seconds.agreements.n) == (2, 4)
+    assert (seconds.disputes.successes, seconds.disputes.n, seconds.disputes_undecided) == (1, 3, 1)
+    assert (seconds.false_accepts.successes, seconds.false_accepts.n, seconds.negatives_undecided) == (1, 2, 1)
+
+
 async def test_there_are_negatives_enough_for_the_bar_on_math(facts: list[Fact]) -> None:
     negatives = [f for f in facts if f.table == "math" and f.expect == "fail" and f.spec is not None]
     for part in Part:
@@ -87,7 +116,7 @@ async def test_there_are_negatives_enough_for_the_bar_on_math(facts: list[Fact])
 async def test_the_recorded_rates_are_of_the_checks_as_they_are(facts: list[Fact]) -> None:
     rates = measured_rates()
     decisive = {name for name, kind in CHECK_TYPES.items() if kind.klass is CheckClass.DECISIVE}
-    assert decisive & {fact.table for fact in facts} <= rates.keys()
+    assert {fact.table for fact in facts} - {GAMING} <= rates.keys() and decisive - {"command"} <= rates.keys()
     assert {name: rate.version for name, rate in rates.items()} == {name: CHECK_TYPES[name].version for name in rates}
     assert rates["math"].negatives >= 600
     assert rates["math"].false_accepts <= 0.005 * rates["math"].negatives
