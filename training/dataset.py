@@ -45,7 +45,7 @@ class Accepts:
 
     champion: str | None  # None: the base model serves
     base_model: str | None  # its name at the engine; None: whichever single one the log names
-    template_fingerprint: str
+    template_fingerprint: str | None  # None: any
     limits: ModelLimits
     heldout_share: float = 0.0
     mode: Mode = Mode.GRPO
@@ -97,8 +97,8 @@ def read_dataset(
     """
     counts, tally = Counts(), Tally()
     base_models: set[str] = set()
-    labels = _labels(log_dir, tally)
-    records = (_relabelled(record, labels) for _, record in read_groups(log_dir, on_corrupt=on_corrupt, tally=tally))
+    labels = trusted_labels(log_dir, tally)
+    records = (relabelled(record, labels) for _, record in read_groups(log_dir, on_corrupt=on_corrupt, tally=tally))
     kept = sorted(_kept(records, accepts, counts, base_models), key=lambda each: (each.created_at, each.group_id))
     if len(base_models) > 1:
         raise ConfigError(
@@ -114,7 +114,8 @@ def read_dataset(
     return Dataset(tuple(kept), next(iter(base_models), None), counts)
 
 
-def _labels(log_dir: Path, tally: Tally) -> TrustedLabels:
+def trusted_labels(log_dir: Path, tally: Tally) -> TrustedLabels:
+    """The labels of the log; damaged ones are counted in `tally`."""
     read = [label for _, label in read_labels(log_dir)]
     if damaged := sum(label is None for label in read):
         tally.damage["label"] += damaged
@@ -122,7 +123,7 @@ def _labels(log_dir: Path, tally: Tally) -> TrustedLabels:
     return TrustedLabels(label for label in read if label is not None)
 
 
-def _relabelled(record: GroupRecord, labels: TrustedLabels) -> GroupRecord:
+def relabelled(record: GroupRecord, labels: TrustedLabels) -> GroupRecord:
     """The group with the reward of its returned sample as learnt since; a label says nothing of the other samples."""
     label = labels.of(record)
     if label is None:
@@ -138,8 +139,8 @@ def _kept(records: Iterator[GroupRecord], accepts: Accepts, counts: Counts, base
         reason = "duplicate" if record.group_id in seen else group_fault(record, accepts)
         seen.add(record.group_id)
         if reason is None:
-            group = _group(record, accepts, counts)
-            reason = _no_signal(group, accepts.mode)
+            group = group_of(record, accepts, counts)
+            reason = no_signal(group, accepts.mode)
         if reason is not None:
             counts.dropped_groups[reason] += 1
             continue
@@ -156,12 +157,13 @@ def group_fault(record: GroupRecord, accepts: Accepts) -> str | None:
         "other_model": accepts.base_model not in (None, record.base_model),
         "other_policy": accepts.mode is Mode.GRPO
         and record.policy not in {name or record.base_model for name in (accepts.champion, *accepts.older)},
-        "template": record.template_fingerprint != accepts.template_fingerprint,
+        "template": accepts.template_fingerprint not in (None, record.template_fingerprint),
     }
     return next((reason for reason, found in faults.items() if found), None)
 
 
-def _group(record: GroupRecord, accepts: Accepts, counts: Counts) -> Group:
+def group_of(record: GroupRecord, accepts: Accepts, counts: Counts) -> Group:
+    """The rows of this group that may train; the others are counted."""
     rows: list[Row] = []
     as_row = training_row if accepts.mode is Mode.GRPO else verified_row
     for sample in sorted(record.samples, key=lambda each: each.index):
@@ -181,7 +183,7 @@ def _fixed_size(record: GroupRecord) -> bool:
     return planned and record.stopped not in _CUT_SHORT and not any(sample.censored for sample in record.samples)
 
 
-def _no_signal(group: Group, mode: Mode) -> str | None:
+def no_signal(group: Group, mode: Mode) -> str | None:
     """Why the group has no gradient. One that was stopped early stays, all equal or not: dropping it is a bias."""
     if all(row.truncated for row in group.rows):
         return "no_rows"

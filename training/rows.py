@@ -61,7 +61,7 @@ def verified_row(record: GroupRecord, sample: SampleRecord, limits: ModelLimits)
     faults = {
         "tool_turns": bool(sample.turns),
         "censored": sample.censored,
-        "truncated": _cut_off(sample),
+        "truncated": cut_off(sample),
         "not_verified": not verified(sample),
         "no_tokens": not prompt or not ids,
         "length_mismatch": len(mask) != len(ids),
@@ -103,7 +103,7 @@ def training_row(record: GroupRecord, sample: SampleRecord, limits: ModelLimits)
         logprobs=known,
         mask=mask,
         reward=sample.reward,
-        truncated=_cut_off(sample),
+        truncated=cut_off(sample),
         label_source=sample.label_source,
         format_score=_score(sample, "format"),
         process_score=_score(sample, "arithmetic_steps"),
@@ -122,7 +122,8 @@ def _mask(sample: SampleRecord) -> tuple[bool, ...]:
     return sample.loss_mask if sample.loss_mask is not None else (True,) * len(sample.completion_token_ids or ())
 
 
-def _cut_off(sample: SampleRecord) -> bool:
+def cut_off(sample: SampleRecord) -> bool:
+    """Whether the completion ended by length, as the engine said."""
     return sample.truncated or sample.finish_reason == "length"
 
 

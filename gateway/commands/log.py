@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
+_ACTIONS = "thinktwice.commands.log"  # what other packages add: `register(subparsers)`, as a command's
 _EXITS = "exit codes: 0 done and nothing wrong, 1 damage found, 2 usage"
 
 
@@ -47,6 +49,8 @@ def register(subparsers: Subparsers) -> None:
     which = add(forget, "remove groups from the log for good").add_mutually_exclusive_group(required=True)
     which.add_argument("--tenant", help="every group this tenant has had until now")
     which.add_argument("--group", metavar="ID", help="this group")
+    for action in entry_points(group=_ACTIONS):
+        action.load()(actions)
 
 
 def verify(args: argparse.Namespace) -> int:
