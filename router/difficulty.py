@@ -17,7 +17,8 @@ import re2
 from router.domain import CheckSpec, Prompt
 from router.enums import TaskKind
 
-MAX_TEXT = 16_384  # characters of the prompt that are read
+MAX_TEXT = 16_384  # characters of the prompt in which the question is looked for
+_MAX_COUNTED = 2048  # of them, those whose quantities and words are counted
 
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")  # in `re`, six times as fast here: a text matches it in one way only
 _OPERATION = re2.compile(
@@ -92,8 +93,9 @@ def difficulty(prompt: Prompt) -> float:
     lies above it.
     """
     text = prompt.last_user_text[:MAX_TEXT]
-    data = text.encode()  # RE2's own form: matches in it need no position in characters
-    numbers = _NUMBER.findall(text)
+    counted = text[:_MAX_COUNTED]
+    data = counted.encode()  # RE2's own form: matches in it need no position in characters
+    numbers = _NUMBER.findall(counted)
     long_numbers = sum(1 for number in numbers if len(number) >= 3)
     score = (
         -2.2

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise, product
 from math import comb, factorial, prod
+from operator import mul, sub
 
 from router.domain import MAX_SAMPLES
 
@@ -70,13 +71,11 @@ def wave_ends(belief: PassRate, most: int, slack: float) -> tuple[int, ...]:
     first pass cancels the rest.
     """
     alive = belief.survival(most)
-    allowed = (1.0 + slack) * sum(alive[:most])
-    best, fewest = tuple(range(1, most + 1)), sum(alive[:most])
-    for ends in _cuts(most):
-        starts = (0, *ends[:-1])
-        samples = sum((end - start) * alive[start] for start, end in zip(starts, ends, strict=True))
-        waves = sum(alive[start] for start in starts)
-        if samples <= allowed and waves < fewest:
+    fewest = sum(alive[:most])
+    allowed, best = (1.0 + slack) * fewest, tuple(range(1, most + 1))
+    for ends, starts, sizes in _cuts(most):
+        reached = [alive[start] for start in starts]
+        if (waves := sum(reached)) < fewest and sum(map(mul, sizes, reached)) <= allowed:
             best, fewest = ends, waves
     return best
 
@@ -124,14 +123,15 @@ class VoteBelief:
         return [tilt * scale[count] for count, tilt in zip(seen.votes, seen.evidence, strict=True)]
 
     def confidence(self, seen: Seen, more: int = 0) -> float:
-        """Chance that the answer elected after `more` further samples is right.
+        """Chance that the answer elected after `more` further samples is right."""
+        return self.elected(seen, more) / self.evidence(seen)
+
+    def elected(self, seen: Seen, more: int) -> float:
+        """Joint probability of what was seen and that the answer elected after `more` further samples is right.
 
         All outcomes of the further samples are summed, each with the largest joint probability of it and an answer's
         being right. They are taken to bring answers and no other evidence.
         """
-        return self._elected(seen, more) / self._evidence(seen)
-
-    def _elected(self, seen: Seen, more: int) -> float:
         powers, scale = self._rising.powers, self._scale(sum(seen.votes) + more, seen.drawn + more)
         joint = 0.0
         for ways, answers, counts, new in _outcomes(seen.votes, more):
@@ -145,7 +145,7 @@ class VoteBelief:
             joint += ways * best * powers[answers]
         return joint
 
-    def _evidence(self, seen: Seen) -> float:
+    def evidence(self, seen: Seen) -> float:
         """Probability of what was seen, under all hypotheses together."""
         rising = self._rising
         all_wrong = rising.failed[seen.drawn] / rising.either[seen.drawn] / rising.spread[sum(seen.votes)]
@@ -173,15 +173,16 @@ def paying_batch(belief: VoteBelief, seen: Seen, most: int, worth: float) -> tup
     `worth` is the value of a right answer in samples. One vote against one changes no winner, so that looking one
     sample ahead would stop too soon: batches are compared whole. The confidence is that of the answer elected now.
     """
-    now = belief.confidence(seen)
+    evidence = belief.evidence(seen)
+    now = belief.elected(seen, 0) / evidence
     if most == 0:
         return 0, now
     # More samples never make the vote worse: what all of them together would not pay for one, no batch repays.
-    gain = (belief.confidence(seen, most) - now) * worth
+    gain = (belief.elected(seen, most) / evidence - now) * worth
     for more in range(1, most):
         if gain <= more:
             return 0, now
-        if (belief.confidence(seen, more) - now) * worth > more:
+        if (belief.elected(seen, more) / evidence - now) * worth > more:
             return more, now
     return (most if gain > most else 0), now
 
@@ -199,13 +200,15 @@ def _rising(start: float) -> list[float]:
 
 
 @cache
-def _cuts(total: int) -> tuple[tuple[int, ...], ...]:
-    """All increasing sequences that end at `total`."""
+def _cuts(total: int) -> tuple[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]], ...]:
+    """All ways to cut `total` samples into waves: where the waves end, where they start, and their sizes."""
     inner = range(1, total)
-    return tuple(
-        (*(cut for cut, kept in zip(inner, chosen, strict=True) if kept), total)
-        for chosen in product((False, True), repeat=total - 1)
-    )
+    found = []
+    for chosen in product((False, True), repeat=total - 1):
+        ends = (*(cut for cut, kept in zip(inner, chosen, strict=True) if kept), total)
+        starts = (0, *ends[:-1])
+        found.append((ends, starts, tuple(map(sub, ends, starts))))
+    return tuple(found)
 
 
 @cache

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import pairwise
 from math import log1p, sqrt
 from zlib import crc32
 
@@ -47,7 +46,7 @@ def prompt_features(prompt: Prompt, kind: TaskKind, profile: str | None = None) 
     The profile is hashed like a word: what its prompts came to in the log is a weight of its own.
     """
     text = prompt.last_user_text[:_MAX_CHARS]
-    words = text.casefold().split()[:_MAX_WORDS]
+    words = text.casefold().split(None, _MAX_WORDS)[:_MAX_WORDS]
     numbers = [word for word in words if not word.isalpha() and _DIGIT.search(word)]
     dense = (
         log1p(len(text)),
@@ -58,9 +57,12 @@ def prompt_features(prompt: Prompt, kind: TaskKind, profile: str | None = None) 
         len(text) / (len(words) + 1.0),
         log1p(len(prompt.messages)),
     )
-    labels = (f"task={kind.value}", f"profile={profile}")
-    pairs = map(" ".join, pairwise(words))
-    hashed = tuple({crc32(term.encode()) % BUCKETS for term in (*words, *pairs, *labels)})
+    terms = [word.encode() for word in words]
+    hashes = list(map(crc32, terms))
+    # A checksum goes on from that of its beginning, so that pairs of words are hashed without being put together.
+    pairs = map(crc32, [b" " + term for term in terms[1:]], hashes)
+    labels = [crc32(f"task={kind.value}".encode()), crc32(f"profile={profile}".encode())]
+    hashed = tuple({found % BUCKETS for found in (*hashes, *pairs, *labels)})
     return PromptFeatures(dense, hashed, 1.0 / sqrt(len(hashed)))
 
 

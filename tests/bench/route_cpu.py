@@ -33,18 +33,21 @@ def microseconds(call: Callable[[], object]) -> float:
 def main() -> None:
     settings = RouterSettings(threshold=0.5, quorum=0.9, max_samples=5, audit_share=0.02, explore_share=0.02)
     asked, checked = prompt(QUESTION), VerificationSpec((check_spec(type="numeric"),))
+    long = prompt(QUESTION * 50)
     for name, router in {
         "heuristic": Router(settings),
         "calibrated": Router(settings, Learned(calibration(), 60.0)),
     }.items():
         for kind, spec in {"with a check": checked, "vote only": VerificationSpec()}.items():
             cost = microseconds(lambda r=router, s=spec: r.decide(asked, s, Effort.MEDIUM, 0.5, "base"))  # type: ignore[misc]
-            print(f"route, {name}, {kind}: {cost:.0f}")
+            most = microseconds(lambda r=router, s=spec: r.decide(long, s, Effort.MEDIUM, 0.5, "base"))  # type: ignore[misc]
+            print(f"route, {name}, {kind}: {cost:.0f}, of {len(long.last_user_text)} characters {most:.0f}")
     learned = Router(settings, Learned(calibration(), 60.0))
     tallies = {"one vote": Tally(1, votes=(1,), evidence=(1.2,)), "one against one": Tally(2, votes=(1, 1))}
     for name, tally in tallies.items():
         _, plan = learned.decide(asked, VerificationSpec(), Effort.HIGH, None, "base")
-        print(f"plan, vote, {name}: stop {microseconds(lambda p=plan, t=tally: stop_reason(p, t)):.0f}")  # type: ignore[misc]
+        stop = microseconds(lambda p=plan, t=tally: stop_reason(p, t))  # type: ignore[misc]
+        print(f"plan, vote, {name}: stop {stop:.0f}, wave {microseconds(lambda p=plan, t=tally: next_wave(p, t)):.0f}")  # type: ignore[misc]
     _, plan = learned.decide(asked, checked, Effort.HIGH, None, "base")
     print(f"plan, check, one failed: stop {microseconds(lambda: stop_reason(plan, Tally(1))):.0f}, ", end="")
     print(f"wave {microseconds(lambda: next_wave(plan, Tally(1))):.0f}")
