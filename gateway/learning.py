@@ -14,6 +14,8 @@ from router.errors import CalibrationError
 from router.route import Learned, Router
 from router.settings import PriceSection, RouterSection
 
+_UNPRICED = "until then no price limits a group"
+
 _log = logging.getLogger(__name__)
 
 
@@ -37,6 +39,8 @@ class Learning:
         if signature is None:
             if not first:
                 _log.warning("%s is gone: the heuristic decides difficulty again", self._path)
+            if self._section.solve_rate_target is not None:
+                _log.warning("[router] solve_rate_target has no price yet: run `thinktwice calibrate`, %s", _UNPRICED)
             return router.learning(None)
         try:
             calibration = load_calibration(self._path)
@@ -58,12 +62,33 @@ class Learning:
     def _learned(self, calibration: Calibration, policy: ResolvedPolicy) -> Learned:
         """The calibration with the value of a solved task in the price of a completion token."""
         dollars, price = self._section.usd_per_solve, price_of(self._prices, policy)
+        prompt_share = price.input / price.output if price is not None and price.output else 0.0
+        if self._section.solve_rate_target is not None:
+            return Learned(calibration, self._shadow_price(calibration), prompt_share)
         if dollars is None:
             return Learned(calibration, self._section.tokens_per_solve)
         if price is None or price.output == 0:
             _log.warning("[router] usd_per_solve has no effect: %s has no price of completion tokens", policy.name)
             return Learned(calibration)
-        return Learned(calibration, dollars * 1e6 / price.output, price.input / price.output)
+        return Learned(calibration, dollars * 1e6 / price.output, prompt_share)
+
+    def _shadow_price(self, calibration: Calibration) -> float | None:
+        """The value of a solved task that reaches the configured solve rate, as `calibrate` found it."""
+        target, wanted = calibration.target, self._section.solve_rate_target
+        if target is None or target.solve_rate != wanted:
+            _log.warning(
+                "the calibration was not made for solve_rate_target %s: run `thinktwice calibrate`, %s",
+                wanted,
+                _UNPRICED,
+            )
+            return None
+        if target.value is None:
+            _log.warning(
+                "full groups are expected to solve %.1f %%, and solve_rate_target is %.1f %%: no price limits a group",
+                100 * target.reached,
+                100 * target.solve_rate,
+            )
+        return target.value
 
     def _signature(self) -> tuple[int, int, int] | None:
         try:

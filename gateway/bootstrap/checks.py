@@ -47,8 +47,10 @@ def _check_commands(settings: Settings) -> None:
 def _check_value(settings: Settings) -> None:
     if settings.router.usd_per_solve is not None and not settings.prices:
         raise ConfigError("usd_per_solve needs a price table: add [prices.MODEL], or use tokens_per_solve")
-    if settings.router.usd_per_solve is not None and settings.router.tokens_per_solve is not None:
-        raise ConfigError("usd_per_solve and tokens_per_solve say the same: set one of them")
+    values = ("usd_per_solve", "tokens_per_solve", "solve_rate_target")
+    given = [name for name in values if getattr(settings.router, name) is not None]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} each say what a solved task is worth: set one of them")
 
 
 def _check_escalation(settings: Settings) -> None:

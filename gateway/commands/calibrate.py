@@ -12,7 +12,8 @@ from gateway.commands.replay_options import add_source, bank_problems, logged_gr
 from router.errors import ConfigError
 
 if TYPE_CHECKING:
-    from router.calibration.model import Calibration, Escalated
+    from router.calibration.fit import Fitted
+    from router.calibration.model import Calibration, Escalated, Target
     from router.calibration.observe import Observation
     from router.settings import Settings
 
@@ -45,8 +46,9 @@ def run(args: argparse.Namespace) -> int:
 
     settings = load_settings(args.config)
     data = _data(args, settings)
-    found = fit(data.observations, policy=data.policy, source=data.source, now=time.time(), seed=args.seed).calibration
-    found = structs.replace(found, escalations=data.escalations)
+    fitted = fit(data.observations, policy=data.policy, source=data.source, now=time.time(), seed=args.seed)
+    target = _target(settings, data, fitted)
+    found = structs.replace(fitted.calibration, escalations=data.escalations, target=target)
     path = None
     if not args.dry_run:
         try:
@@ -80,7 +82,38 @@ def _data(args: argparse.Namespace, settings: Settings) -> _Data:
     return _Data(observations_of(groups, policy), policy, "group log", escalations_of(groups, policy))
 
 
+def _target(settings: Settings, data: _Data, fitted: Fitted) -> Target | None:
+    """What the configured solve rate costs, on the chances that each prompt had while it was held out."""
+    from router.calibration.target import Prospect, reaching  # noqa: PLC0415  # quick `--help`
+    from router.stopping import PassRate  # noqa: PLC0415
+
+    if settings.router.solve_rate_target is None:
+        return None
+    price = settings.prices.get(data.policy) or settings.prices.get(settings.backend.model or "")
+    share = price.input / price.output if price is not None and price.output else 0.0
+    lengths, strength = fitted.calibration.tokens, fitted.calibration.strength
+    prospects = [
+        Prospect(PassRate.of(chance, strength), lengths.of(each.features) + share * lengths.prompt, each.weight)
+        for each, chance in zip(data.observations, fitted.held_out, strict=True)
+    ]
+    return reaching(settings.router.solve_rate_target, prospects, settings.router.max_samples)
+
+
+def _said(target: Target) -> str:
+    if target.value is None:
+        return (
+            f"a solve rate of {target.solve_rate:.1%} is out of reach: full groups are expected to solve "
+            f"{target.reached:.1%}, and no price limits them"
+        )
+    return (
+        f"a solve rate of {target.solve_rate:.1%} is expected where a solved task is worth {target.value:.0f} "
+        f"completion tokens ({target.reached:.1%} of checked prompts)"
+    )
+
+
 def _print(found: Calibration, path: str | None, *, as_json: bool) -> None:
+    from msgspec import to_builtins  # noqa: PLC0415  # quick `--help`
+
     quality = found.quality
     low, mean, high = quality.ece_floor
     if as_json:
@@ -88,7 +121,8 @@ def _print(found: Calibration, path: str | None, *, as_json: bool) -> None:
             name: getattr(found, name) for name in ("policy", "source", "prompts", "samples", "strength", "spread")
         }
         measured = {name: getattr(quality, name) for name in quality.__struct_fields__}
-        print(json.dumps({**facts, **measured, "path": path}))
+        target = None if found.target is None else to_builtins(found.target)
+        print(json.dumps({**facts, **measured, "target": target, "path": path}))
         return
     print(f"{found.policy}: {found.prompts} prompts, {found.samples} samples, from {found.source}")
     print(
@@ -96,6 +130,8 @@ def _print(found: Calibration, path: str | None, *, as_json: bool) -> None:
         f"[{low:.3f}, {high:.3f}]), Brier {quality.brier:.3f} (the mean alone: {quality.base_brier:.3f}), "
         f"AUC {quality.auc:.2f}"
     )
+    if found.target is not None:
+        print(_said(found.target))
     for model, seen in found.escalations.items():
         print(f"{model} solved {seen.solved} of {seen.n} prompts that {found.policy} had not")
     print(f"wrote {path}: running gateways take it up" if path else "nothing was written")

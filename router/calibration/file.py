@@ -72,6 +72,8 @@ def _sound(found: Calibration) -> bool:
         and _fits(found.signals, len(SIGNALS))
         and min(found.strength, found.spread, found.tokens.mean) > 0
         and all(0 < rate < 1 for rate in rates)
+        and all(0 <= each.solved <= each.n for each in found.escalations.values())
+        and (found.target is None or (found.target.value or 0.0) >= 0)
     )
 
 

@@ -26,6 +26,9 @@ class RouterSection(Section):
     tokens_per_solve: float | None = Field(
         None, gt=0, description="The same in completion tokens, where there is no price table."
     )
+    solve_rate_target: float | None = Field(
+        None, gt=0, lt=1, description="Instead: the share of checked prompts to solve; `calibrate` finds its price."
+    )
     quorum: float = Field(0.9, gt=0.5, lt=1, description="Confidence at which a vote without an oracle is settled.")
     max_samples: int = Field(MAX_SAMPLES, ge=1, le=MAX_SAMPLES, description="Largest group drawn.")
 

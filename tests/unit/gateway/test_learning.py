@@ -3,14 +3,17 @@ from pathlib import Path
 
 import pytest
 
+from gateway.bootstrap.checks import check_settings
 from gateway.learning import Learning
 from gateway.policies import ResolvedPolicy
 from router.calibration.file import FILE_NAME, save_calibration
+from router.calibration.model import Target
 from router.domain import RouteDecision
 from router.enums import Effort, Route, Stopped
+from router.errors import ConfigError
 from router.plan import Plan
 from router.route import Learned, Router, RouterSettings
-from router.settings import PriceSection, RouterSection
+from router.settings import PriceSection, RouterSection, Settings
 from tests.support.builders import check_spec, prompt, spec
 from tests.support.calibrations import calibration
 from tests.support.serving import EASY, call, serving
@@ -70,6 +73,42 @@ def test_dollars_become_samples_at_the_price_of_the_policy(tmp_path: Path) -> No
     assert plan.worth == pytest.approx(0.0001 / sample_usd, rel=1e-4)
     tokens = decided(learning(tmp_path, tokens_per_solve=30.0).follow(Router(SETTINGS), lambda: BASE))[1]
     assert tokens.worth == pytest.approx(3.0, rel=1e-4)
+
+
+def test_a_solve_rate_target_has_the_price_that_calibrate_found(tmp_path: Path) -> None:
+    save_calibration(tmp_path, calibration(target=Target(0.9, 36.0, 0.91)))
+    plan = decided(learning(tmp_path, solve_rate_target=0.9).follow(Router(SETTINGS), lambda: BASE))[1]
+    assert plan.worth == pytest.approx(36.0 / (10 + 5 / 4), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (None, "not made for solve_rate_target 0.9: run `thinktwice calibrate`, until then no price limits a group"),
+        (Target(0.8, 36.0, 0.81), "not made for solve_rate_target 0.9"),
+        (Target(0.9, None, 0.85), "full groups are expected to solve 85.0 %, and solve_rate_target is 90.0 %"),
+    ],
+)
+def test_a_target_without_a_price_limits_nothing_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, target: Target | None, said: str
+) -> None:
+    save_calibration(tmp_path, calibration(target=target))
+    plan = decided(learning(tmp_path, solve_rate_target=0.9).follow(Router(SETTINGS), lambda: BASE))[1]
+    assert plan.worth is None and said in caplog.text
+
+
+def test_a_target_waits_for_a_calibration_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    following, router = learning(tmp_path, solve_rate_target=0.9), Router(SETTINGS)
+    assert decided(following.follow(router, lambda: BASE)) == decided(router)
+    assert "solve_rate_target has no price yet: run `thinktwice calibrate`" in caplog.text
+
+
+@pytest.mark.parametrize("other", ["usd_per_solve", "tokens_per_solve"])
+def test_two_numbers_for_one_are_refused(tmp_path: Path, other: str) -> None:
+    prices = {"base": {"input": 1, "output": 4}}
+    both = {"router": {"solve_rate_target": 0.9, other: 0.5}, "prices": prices, "state": {"dir": tmp_path}}
+    with pytest.raises(ConfigError, match=f"{other} and solve_rate_target each say .* set one of them"):
+        check_settings(Settings.model_validate(both))
 
 
 def test_a_price_decides_the_route_of_a_vote() -> None:

@@ -58,6 +58,22 @@ def test_calibrate_writes_what_a_gateway_reads(run: Run, bank: Path, tmp_path: P
     assert "calibration error" in out and str(tmp_path / "state" / FILE_NAME) in out
 
 
+def test_calibrate_finds_what_a_solve_rate_costs(
+    run: Run, bank: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for target in ("0.75", "0.999"):
+        monkeypatch.setenv("THINKTWICE_ROUTER__SOLVE_RATE_TARGET", target)
+        assert run(calibrate, "--bank", str(bank), "--policy", "base") == 0
+        found.append(load_calibration(tmp_path / "state" / FILE_NAME).target)
+    near, far = found
+    assert near is not None and near.value is not None and near.value > 0 and near.reached >= 0.75
+    assert far is not None and far.value is None and 0.75 < far.reached < 0.999
+    out = capsys.readouterr().out
+    assert f"is expected where a solved task is worth {near.value:.0f} completion tokens" in out
+    assert "99.9% is out of reach" in out
+
+
 def test_a_dry_run_writes_nothing(run: Run, bank: Path, tmp_path: Path) -> None:
     assert run(calibrate, "--bank", str(bank), "--policy", "base", "--dry-run", "--json") == 0
     assert not (tmp_path / "state" / FILE_NAME).exists()
