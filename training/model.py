@@ -65,7 +65,7 @@ def load_policy(base: BaseModel, parent: Path | None, config: TrainingSection) -
 
 def _load(base: BaseModel, parent: Path | None, config: TrainingSection, dtype: torch.dtype) -> PeftModel:
     with quiet_peft():
-        network = AutoModelForCausalLM.from_pretrained(base.folder, dtype=dtype)
+        network = AutoModelForCausalLM.from_pretrained(base.folder, dtype=dtype, config=_without_dropout(base.folder))
         if parent is not None:
             return PeftModel.from_pretrained(network, parent, is_trainable=True)
         lora = LoraConfig(
@@ -77,6 +77,19 @@ def _load(base: BaseModel, parent: Path | None, config: TrainingSection, dtype: 
             task_type="CAUSAL_LM",
         )
         return get_peft_model(network, lora)
+
+
+def _without_dropout(folder: Path) -> Any:
+    """The model's configuration, every rate of dropout 0: the logged policy had none, and a ratio to it needs the same.
+
+    Attention applies its rate by a function, which no search for dropout layers finds.
+    """
+    config = AutoConfig.from_pretrained(folder)
+    for part in {id(each): each for each in (config, config.get_text_config())}.values():
+        for name, value in part.to_dict().items():
+            if name.endswith(("dropout", "pdrop")) and isinstance(value, float):
+                setattr(part, name, 0.0)
+    return config
 
 
 @contextmanager

@@ -87,3 +87,14 @@ print(json.dumps([name for name in heavy if name in sys.modules]))
 def test_the_command_imports_nothing_heavy_before_it_runs() -> None:
     done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize("key", ["attention_dropout", "hidden_dropout"])
+def test_23_a_model_trains_without_dropout_whatever_its_configuration_says(tmp_path: Path, key: str) -> None:
+    folder = save_tiny(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {key: 0.5}))
+    policy = load_policy(open_base_model(folder), None, TrainingSection()).train()
+    assert getattr(policy.config, key) == 0
+    ids = torch.arange(2, 40).unsqueeze(0)
+    assert torch.equal(policy(input_ids=ids).logits, policy(input_ids=ids).logits)
