@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable
 from decimal import Decimal
+from functools import cache
 from typing import Any, NoReturn
 
 MAX_DEPTH = 64  # jsonschema-rs overflows its stack on data some 100 000 deep
@@ -30,19 +31,23 @@ def loads(text: str, *, exact_numbers: bool = False, parse_int: Callable[[str], 
     if text.count("[") + text.count("{") > MAX_DEPTH and depth(text) > MAX_DEPTH:  # brackets bound the depth
         raise NotJson(f"nested deeper than {MAX_DEPTH} levels")
     try:
-        return json.loads(
-            text,
-            object_pairs_hook=_unique,
-            parse_constant=_refuse_constant,
-            parse_float=_decimal if exact_numbers else _float,
-            parse_int=parse_int,
-        )
+        return _decoder(exact_numbers, parse_int).decode(text)
     except NotJson:
         raise
     except json.JSONDecodeError as error:
         raise NotJson(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from error
     except ValueError as error:  # an integer beyond the interpreter's digit limit
         raise NotJson("an integer is out of range") from error
+
+
+@cache
+def _decoder(exact_numbers: bool, parse_int: Callable[[str], int]) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=_unique,
+        parse_constant=_refuse_constant,
+        parse_float=_decimal if exact_numbers else _float,
+        parse_int=parse_int,
+    )
 
 
 def depth(text: str) -> int:
