@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.call import ChatCall
 from gateway.policies import ResolvedPolicy
@@ -68,8 +71,7 @@ class Prepared:
         return self.plan.oracle and not bypassed
 
 
-@dataclass(frozen=True, slots=True)
-class Concluded:
+class Concluded(Struct, frozen=True):
     """A decoded request with its vote and what may be claimed of the answer."""
 
     decoded: Decoded
@@ -77,8 +79,7 @@ class Concluded:
     verification: Verification
 
 
-@dataclass(frozen=True, slots=True)
-class Solved:
+class Solved(Struct, frozen=True):
     """A decoded request that was logged. `entry` is what went to the cache; None unless it is verified."""
 
     concluded: Concluded
@@ -87,8 +88,7 @@ class Solved:
     entry: CachedAnswer | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What goes back to the client."""
 
     verification: Verification

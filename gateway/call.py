@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from msgspec import Struct
+
 from router.domain import Prompt, VerificationSpec
 from router.enums import Effort, Purpose
 
 
-@dataclass(frozen=True, slots=True)
-class Tenant:
+class Tenant(Struct, frozen=True):
     """Whose request it is, and whether its groups may train."""
 
     name: str
@@ -27,8 +28,7 @@ class RetryKey:
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ChatCall:
+class ChatCall(Struct, frozen=True):
     """One accepted chat request."""
 
     request_id: str

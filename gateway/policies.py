@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from msgspec import to_builtins
+from msgspec import Struct, to_builtins
 
 from router.domain import EngineInfo
 from router.errors import BackendUnavailable, ModelNotFound
@@ -18,8 +18,7 @@ CHAMPION = "champion"
 BASE = "base"  # names the base model where it can be promoted
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedPolicy:
+class ResolvedPolicy(Struct, frozen=True):
     """A resolved name: what to ask the engine for, and the cache epoch it belongs to."""
 
     name: str

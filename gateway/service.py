@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
 from typing import Any
+
+from msgspec.structs import replace
 
 from gateway.answer import Answer, Prepared, Solved, is_vetoed, withheld
 from gateway.cache.coalescer import Coalescer

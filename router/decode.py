@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from router.canonical import vote_key
 from router.domain import Candidate, CheckResult, CheckSpec, Prompt, Sample, Tokens, Turn, VerificationSpec
@@ -21,8 +24,7 @@ from router.verify.composite import compose
 from router.vote import tally_evidence, tally_votes
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """One request as decoding sees it. `deadline` is in seconds of the running event loop's clock."""
 
     prompt: Prompt

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
+
 from router.enums import (
     CheckClass,
     OnFailure,
@@ -145,8 +147,7 @@ class CheckResult:
     key: str | None = None  # what a program computes, hashed: code votes by it
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """The weighted composite of one candidate's checks (`router.verify.composite`)."""
 
     outcome: Outcome  # PASS: every required check passed; ERROR or TIMEOUT: one of them did not complete
@@ -237,8 +238,7 @@ class Candidate:
     vote: int = 1  # 0: another model drew it, and it speaks by its evidence alone
 
 
-@dataclass(frozen=True, slots=True)
-class RouteDecision:
+class RouteDecision(Struct, frozen=True):
     """One sample or a vote, and why; logged with the group."""
 
     route: Route
@@ -249,8 +249,7 @@ class RouteDecision:
     audit: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(Struct, frozen=True):
     """Token counts of a request over all its samples."""
 
     prompt: int = 0
@@ -263,8 +262,7 @@ class Tokens:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(Struct, frozen=True):
     """The response extension of DESIGN section 2."""
 
     status: Status

@@ -7,8 +7,10 @@ sample is worth its cost (`router.stopping`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import ceil, comb
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from router.enums import Stopped
 from router.stopping import JEFFREYS, PassRate, Seen, VoteBelief, paying_batch, wave_ends, worthwhile
@@ -16,8 +18,7 @@ from router.stopping import JEFFREYS, PassRate, Seen, VoteBelief, paying_batch, 
 WASTE = 0.1  # samples that waves may cost with an oracle, as a share of those that one at a time would draw
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What one request may spend, and what is believed of its prompt. Sample counts; `quorum` is a probability."""
 
     minimum: int
@@ -38,8 +39,7 @@ class Plan:
         return max(worthwhile(self.belief, self.maximum, self.worth), self.minimum)
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Struct, frozen=True):
     """What has been seen: samples that ended (or failed to), and the votes of their distinct answers."""
 
     spent: int = 0

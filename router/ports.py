@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from router.domain import CheckResult, CheckSpec, EngineInfo, Prompt, Sampling
 from router.enums import Outcome
 from router.records import GroupRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
+class Draw(Struct, frozen=True):
     """One upstream call: `n` samples of one prompt at one setting."""
 
     prompt: Prompt

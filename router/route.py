@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import exp
 from typing import TypeAlias
+
+from msgspec.structs import replace
 
 from router.calibration.features import prompt_features
 from router.calibration.model import Calibration

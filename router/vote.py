@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import exp, log
+
+from msgspec import Struct
 
 from router.domain import Candidate
 from router.enums import CheckClass, Outcome, Reason, Status, Stopped
@@ -15,8 +16,7 @@ AGREEMENT_WEIGHT = 0.1  # weight of mere agreement beside a check's score, so th
 MAX_EVIDENCE = 20.0  # log-odds; beyond it the likelihood ratio of an answer says no more
 
 
-@dataclass(frozen=True, slots=True)
-class Ballot:
+class Ballot(Struct, frozen=True):
     """The elected candidate, how many samples gave its answer, and whether another answer had as good a claim."""
 
     winner: Candidate

@@ -7,9 +7,11 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.adapters.replica import Engine, Replica
 from gateway.adapters.replica_care import Roster
@@ -34,8 +36,7 @@ class PoolObserver(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
+class _Ask(Struct, frozen=True):
     """One request to place. `deadline` is in seconds of the pool's clock."""
 
     model: str

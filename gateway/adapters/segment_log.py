@@ -13,7 +13,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gateway.adapters.segment_file import SegmentFile
 from router.errors import ConfigError, LogUnavailable, RecordError
@@ -28,8 +29,7 @@ _BACKOFF_S = (0.05, 1.0)  # first and longest wait after a failed write
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
+class _Pending(Struct, frozen=True):
     frame: bytes
     committed: asyncio.Future[None] | None  # awaited by the caller in `sync` mode
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gateway.answer import Answer, Concluded, Prepared
 from gateway.cache.sealed_store import SealedStore
@@ -22,8 +23,7 @@ from router.records import CachedAnswer, decode_answer, encode
 NAMESPACE = "tt:v1:"
 
 
-@dataclass(frozen=True, slots=True)
-class CacheKey:
+class CacheKey(Struct, frozen=True):
     """Where a request's answer is stored, and the 32-byte digest that the stored answer must name."""
 
     name: str

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from math import ceil
 
+from msgspec import Struct
 from starlette.requests import Request
 
 from gateway.answer import Answer
@@ -22,16 +22,14 @@ from router.errors import Overloaded, QuotaUnavailable
 from router.settings import PriceSection
 
 
-@dataclass(frozen=True, slots=True)
-class LastWave:
+class LastWave(Struct, frozen=True):
     """The one completion that a larger model may add, and its price."""
 
     bound: Callable[[], Tokens]
     price: PriceSection | None
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(Struct, frozen=True):
     """One request that asks to go on: `draws` completions at most, each of at most `bound()` tokens, at this price.
 
     `deadline` is in seconds of the running event loop's clock.
@@ -45,8 +43,7 @@ class Asking:
     last: LastWave | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(Struct, frozen=True):
     """A request that may draw. `meter` and `larger` count it when its tenant has a budget."""
 
     headers: Mapping[str, str]

@@ -9,10 +9,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import blake2b
 
 import msgspec
+from msgspec import Struct
 
 from gateway.cache.sealed_store import SealedStore
 from gateway.call import RetryKey
@@ -27,8 +27,7 @@ _GRACE_S = 10.0  # beyond the deadline a request may have
 MAX_REPLY_BYTES = 1024 * 1024  # a longer one is not kept
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """A whole HTTP response."""
 
     status: int

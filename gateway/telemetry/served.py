@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from router.domain import Tokens, Verification
 from router.enums import Purpose
 from router.records import GroupRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Struct, frozen=True):
     """A request that ended in an answer, or in a refusal by `on_failure`. Times are in seconds."""
 
     verification: Verification

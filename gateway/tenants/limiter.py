@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import ceil
+
+from msgspec import Struct
 
 from gateway.tenants.quota import Amount, Decision, Denial, Lease, Limits, QuotaStore
 from router.errors import BudgetExceeded, NotAdmitted, QuotaUnavailable, RateLimited
@@ -13,13 +14,12 @@ from router.errors import BudgetExceeded, NotAdmitted, QuotaUnavailable, RateLim
 _MAX_UNSETTLED = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """What an admitted request holds, until it is settled, and the headers that tell its client what is left."""
 
     lease: Lease | None
     store: QuotaStore | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
 
 
 UNLIMITED = Held(None)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
+from msgspec import Struct
+
 from router.errors import ConfigError
 from router.settings import TenantSection
 
@@ -18,8 +20,7 @@ MINUTE_US = 60_000_000
 NANOS = 1_000_000_000  # of one US dollar: sums of whole nano-dollars do not drift
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(Struct, frozen=True):
     """What a request costs of a budget."""
 
     tokens: int = 0

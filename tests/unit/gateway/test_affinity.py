@@ -1,5 +1,7 @@
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
 
 from gateway.resilience.affinity import LOAD_SLACK, preferred, prefix_keys
 from router.domain import Prompt, Sampling

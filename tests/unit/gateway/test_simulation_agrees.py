@@ -1,7 +1,6 @@
 """The simulator against the live service: the same policy on the same samples."""
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,9 @@ async def live(state_dir: Path, problems: tuple[Problem, ...], router: Router) -
     service = AnswerService(gateway.deps)
 
     async def ask(problem: Problem) -> Run:
-        answer = await service.answer(await service.prepare(replace(call(prompt=problem.prompt), spec=problem.spec)))
+        answer = await service.answer(
+            await service.prepare(structs.replace(call(prompt=problem.prompt), spec=problem.spec))
+        )
         found = answer.verification
         solved = found.status is Status.VERIFIED
         return Run(float(solved), found.samples, 0, answer.tokens.completion, answer.tokens.prompt)

@@ -1,7 +1,7 @@
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from router.decode import Decoded, Decoder, Task
 from router.domain import Sampling

@@ -1,7 +1,7 @@
-from dataclasses import replace
 from itertools import product
 
 import pytest
+from msgspec.structs import replace
 
 from router.enums import Stopped
 from router.plan import Plan, Tally, majority_confidence, next_wave, stop_reason, vote_settled

@@ -2,6 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from router.enums import Route
 from router.plan import Plan
@@ -41,7 +42,7 @@ def test_a_single_sample_is_escalated_only_when_it_fails(mixed: Problem) -> None
     run = served(shaped(mixed, "aa+aa", [10] * 5), Route.SINGLE, plan)
     assert (run.solved, run.samples, run.waves) == (1, 3, 2)
     unchecked = shaped(mixed.unchecked(), "aa+++", [10] * 5)
-    assert served(unchecked, Route.SINGLE, replace(plan, oracle=False)).samples == 1
+    assert served(unchecked, Route.SINGLE, structs.replace(plan, oracle=False)).samples == 1
 
 
 @pytest.mark.parametrize(
