@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from msgspec import Struct
@@ -20,16 +21,51 @@ from router.records import CachedAnswer, GroupRecord
 from router.vote import Ballot
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """An admitted request: its identity, its policy, and what the router decided."""
+class Routed(Struct, frozen=True):
+    """What the router decided of a request, and the group that it becomes."""
 
-    call: ChatCall
     group_id: str
-    policy: ResolvedPolicy
     task: Task
     decision: RouteDecision
     plan: Plan
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An admitted request. It is routed when that is first asked for: a verified answer from the cache needs no route.
+
+    `deadline` is in seconds of the running event loop's clock.
+    """
+
+    call: ChatCall
+    policy: ResolvedPolicy
+    deadline: float
+    route: Callable[[], Routed]
+
+    @cached_property
+    def routed(self) -> Routed:
+        """The router's decision, the same however often it is asked for."""
+        return self.route()
+
+    @property
+    def group_id(self) -> str:
+        """The group that the request becomes."""
+        return self.routed.group_id
+
+    @property
+    def task(self) -> Task:
+        """The request as decoding sees it."""
+        return self.routed.task
+
+    @property
+    def decision(self) -> RouteDecision:
+        """One sample or a vote, and why."""
+        return self.routed.decision
+
+    @property
+    def plan(self) -> Plan:
+        """How many samples may be drawn."""
+        return self.routed.plan
 
     @property
     def live(self) -> bool:
@@ -39,10 +75,11 @@ class Prepared:
         check may still replace or withhold the answer (DESIGN section 2). Nor can one with server-side tools: what it
         writes beside a call is no answer.
         """
-        if self.call.spec.has_veto:
-            return False  # what was shown cannot be withheld
-        unchecked = not self.plan.oracle or (self.call.effort.single_sample and self.plan.maximum == 1)
-        return self.call.stream and self.decision.route is Route.SINGLE and unchecked and not self.call.spec.tools
+        call = self.call
+        if not call.stream or call.spec.tools or call.spec.has_veto:  # what was shown cannot be withheld
+            return False
+        unchecked = not self.plan.oracle or (call.effort.single_sample and self.plan.maximum == 1)
+        return unchecked and self.decision.route is Route.SINGLE
 
     @property
     def most_samples(self) -> int:
@@ -68,7 +105,7 @@ class Prepared:
         """Whether a verified answer may come from the cache or go to it."""
         call = self.call
         bypassed = call.no_store or call.logprobs or call.purpose is Purpose.EVAL or self.live
-        return self.plan.oracle and not bypassed
+        return call.spec.has_oracle and not bypassed
 
 
 class Concluded(Struct, frozen=True):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from msgspec import structs
+
 from gateway.answer import Prepared
 from gateway.cost import cost_usd, price_of
 from gateway.dependencies import Dependencies
@@ -47,8 +49,8 @@ class Escalation:
     async def _draw(self, prepared: Prepared, plan: Plan, drawn: Decoded) -> None:
         """One sample at the client's own settings, within its time and the request's. Raises `BackendError`."""
         now = asyncio.get_running_loop().time()
-        deadline = min(prepared.task.deadline, now + self._larger.timeout_s)
-        task = replace(prepared.task, model=self._larger.name, deadline=deadline, evidence=None)
+        deadline = min(prepared.deadline, now + self._larger.timeout_s)
+        task = structs.replace(prepared.task, model=self._larger.name, deadline=deadline, evidence=None)
         await self._decoder.decode(task, Plan(1, 1, plan.oracle, plan.quorum), first=drawn)
 
     def _allowed(self, prepared: Prepared, decoded: Decoded) -> bool:

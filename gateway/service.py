@@ -1,6 +1,6 @@
 """The service behind a chat request: cache -> route -> decode -> vote -> cache -> log.
 
-A request passes through `prepare` (admit and route), then `answer`, or `stream_live` for a single sample that streams
+A request passes through `prepare` (admit), then `answer`, or `stream_live` for a single sample that streams
 as it is generated. Both are logged by `Solver.settle` and counted in `_finish`.
 """
 
@@ -14,13 +14,14 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from gateway.answer import Answer, Prepared, Solved, is_vetoed, withheld
+from gateway.answer import Answer, Prepared, Routed, Solved, is_vetoed, withheld
 from gateway.cache.coalescer import Coalescer
 from gateway.cache.rechecks import Rechecks
 from gateway.cache.turns import Turns
 from gateway.cache.verified_answers import CacheKey, VerifiedAnswers, cached_answer
 from gateway.call import ChatCall
 from gateway.dependencies import Dependencies
+from gateway.policies import ResolvedPolicy
 from gateway.solver import Solver, single_draw
 from gateway.telemetry.served import Served
 from gateway.telemetry.stopwatch import Stopwatch
@@ -57,7 +58,7 @@ class AnswerService:
         self._coalescer = Coalescer(self._verified, turns, dependencies.metrics)
 
     async def prepare(self, call: ChatCall) -> Prepared:
-        """Admit and route a call, before any token is spent.
+        """Admit a call, before any token is spent.
 
         Raises `ModelNotFound`, `RegistryError`, `BackendError`, `LogUnavailable`, `VerifierUnavailable` or
         `InvalidRequest`.
@@ -75,6 +76,12 @@ class AnswerService:
             raise VerifierUnavailable("the checks of this request cannot run now: no worker or no sandbox is up")
         if call.n > 1 and (call.effort.full_allowance or call.spec.samples_given or call.spec.has_veto):
             raise InvalidRequest("n above 1 is for single samples without checks: use verification.samples", "n")
+        deadline = asyncio.get_running_loop().time() + min(deps.deadline_s, call.timeout_s or deps.deadline_s)
+        return Prepared(call, policy, deadline, partial(self._route, call, policy, deadline))
+
+    def _route(self, call: ChatCall, policy: ResolvedPolicy, deadline: float) -> Routed:
+        """Decide how a call is answered, by the load of this moment."""
+        deps = self._deps
         group_id = new_group_id()
         # A client that asks for n choices gets them: neither the text of its prompt nor an audit makes it a vote.
         effort = call.effort if call.n == 1 else Effort.LOW
@@ -87,11 +94,11 @@ class AnswerService:
             spec=call.spec,
             kind=decision.task,
             model=policy.name,
-            deadline=asyncio.get_running_loop().time() + min(deps.deadline_s, call.timeout_s or deps.deadline_s),
+            deadline=deadline,
             cache_salt=deps.cache_salt(call.tenant.name),
             evidence=deps.router.evidence(policy.name),
         )
-        return Prepared(call, group_id, policy, task, decision, shed(plan, in_flight, deps.shed_inflight))
+        return Routed(group_id, task, decision, shed(plan, in_flight, deps.shed_inflight))
 
     def _place(self, call: ChatCall) -> float:
         return place_of(prompt_hash(call.prompt.messages, self._deps.salt))
@@ -111,7 +118,7 @@ class AnswerService:
             self.rechecks.offer(key, prepared.call.spec.checks, stored)
             return self._again(prepared, stored, watch)
         # Who waits for another keeps half of its time for a try of its own.
-        patience_s = max(prepared.task.deadline - asyncio.get_running_loop().time(), 0.0) / 2
+        patience_s = max(prepared.deadline - asyncio.get_running_loop().time(), 0.0) / 2
         solved = await self._coalescer.solve(key, partial(self._solve, prepared, watch, key), watch, patience_s)
         if isinstance(solved, CachedAnswer):
             return self._again(prepared, solved, watch)

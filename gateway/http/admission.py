@@ -30,14 +30,14 @@ class LastWave(Struct, frozen=True):
 
 
 class Asking(Struct, frozen=True):
-    """One request that asks to go on: `draws` completions at most, each of at most `bound()` tokens, at this price.
+    """One request that asks to go on: `draws()` completions at most, each of at most `bound()` tokens, at this price.
 
-    `deadline` is in seconds of the running event loop's clock.
+    Both are asked only of a tenant with a budget. `deadline` is in seconds of the running event loop's clock.
     """
 
     tenant: str
-    draws: int
-    bound: Callable[[], Tokens]  # called only for a tenant with a budget
+    draws: Callable[[], int]
+    bound: Callable[[], Tokens]
     price: PriceSection | None
     deadline: float
     last: LastWave | None = None
@@ -78,7 +78,7 @@ class Admission:
             if limits.budgeted:
                 meter = start_meter(asking.bound())
                 priced = limits.nanos_per_day is not None
-                reserved = _amount(times(meter.bound, asking.draws), asking.price, priced)
+                reserved = _amount(times(meter.bound, asking.draws()), asking.price, priced)
                 if last is not None:
                     larger = start_meter(last.bound(), LARGER)
                     reserved += _amount(larger.bound, last.price, priced)
@@ -104,7 +104,7 @@ class Admission:
         It waits `limit_s` at most; yields the headers for its answer.
         """
         deadline = asyncio.get_running_loop().time() + limit_s
-        asking = Asking(request.state.caller.tenant, 0, Tokens, PriceSection(input=0, output=0), deadline)
+        asking = Asking(request.state.caller.tenant, lambda: 0, Tokens, PriceSection(input=0, output=0), deadline)
         async with self.admitted(request, asking) as admitted:
             yield admitted.headers
 

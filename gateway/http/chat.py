@@ -134,10 +134,10 @@ class ChatRoute:
         call, deps = prepared.call, self._deps
         asking = Asking(
             tenant=call.tenant.name,
-            draws=prepared.most_draws,
+            draws=lambda: prepared.most_draws,
             bound=lambda: draw_bound(call.prompt, deps.engine, grows=call.spec.max_turns > 1),
             price=price_of(deps.prices, prepared.policy),
-            deadline=prepared.task.deadline,
+            deadline=prepared.deadline,
             last=self._last_wave(prepared),
         )
         return self._admission.admitted(request, asking)

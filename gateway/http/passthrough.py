@@ -77,7 +77,7 @@ class Passthrough:
         deadline_s = min(self._settings.server.deadline_s, wanted_s or math.inf)
         asking = Asking(
             tenant=request.state.caller.tenant,
-            draws=1,  # the bound is of all of them
+            draws=lambda: 1,  # the bound is of all of them
             bound=lambda: _bound(fields, self._deps.engine),
             price=price_of(self._deps.prices, policy),
             deadline=asyncio.get_running_loop().time() + deadline_s,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gateway.answer import Answer
 from gateway.bootstrap.checks import check_settings
@@ -107,7 +108,7 @@ async def test_a_failure_of_its_engine_changes_nothing_but_the_record(tmp_path: 
     broken = Line("", error=BackendUnavailable("gone"))
     served, second = gateway(tmp_path, "wrong", big=broken, prices=PRICES)
     expected, answer = await ask(alone, call(EASY, RIGHT)), await ask(served, call(EASY, RIGHT))
-    same = replace(
+    same = structs.replace(
         answer.verification, group_id=expected.verification.group_id, cost_usd=expected.verification.cost_usd
     )
     assert (answer.message, same) == (expected.message, expected.verification)
@@ -226,9 +227,10 @@ async def test_an_engine_of_another_model_is_not_asked(caplog: pytest.LogCapture
 async def test_a_pinned_policy_answers_for_itself(tmp_path: Path) -> None:
     served, _ = gateway(tmp_path, "wrong")
     prepared = await served.service.prepare(call(EASY, RIGHT))
-    pinned = replace(prepared.policy, name="policy-1-12345678")
+    pinned = structs.replace(prepared.policy, name="policy-1-12345678")
+    asked = structs.replace(prepared.call, model=pinned.name)
     assert prepared.escalable
-    assert not replace(prepared, policy=pinned, call=replace(prepared.call, model="policy-1-12345678")).escalable
+    assert not replace(prepared, policy=pinned, call=asked).escalable
 
 
 SECTION = {"url": "http://127.0.0.1:9", "model": "big"}
