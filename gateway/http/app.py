@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 def create_app(runtime: Runtime) -> RequestScope:
     """The application over a running gateway. The request id is the outermost, so that a 500 carries it as well."""
     passed_on = [_route(path, partial(_passthrough, path=path), Role.USER, "POST") for path in ROUTES]
-    app = FastAPI(
+    app = _Application(
         title="thinktwice",
         openapi_url=None,
         docs_url=None,
@@ -65,33 +65,34 @@ def create_app(runtime: Runtime) -> RequestScope:
         exception_handlers={ThinkTwiceError: _refuse, HTTPException: _no_route, ClientGone: _gone, Exception: _broken},
     )
     app.state.runtime = runtime
-    return RequestScope(_Front(app), runtime.drain)
+    return RequestScope(app, runtime.drain)
 
 
-class _Front:
-    """Hands a chat request to its endpoint, and every other one to the framework.
+class _Application(FastAPI):
+    """FastAPI, but a chat request goes straight to its endpoint.
 
     What the framework does for each request (its telemetry, its limits, the search for a route) costs a tenth of a
-    verified cache hit. The error handlers around the endpoint are those of the framework.
+    verified cache hit. The error handlers around the endpoint are the framework's.
     """
 
-    def __init__(self, app: FastAPI) -> None:
-        self._app = app
-        handlers = {kind: handler for kind, handler in app.exception_handlers.items() if kind is not Exception}
-        self._chat = ServerErrorMiddleware(ExceptionMiddleware(self._answer, handlers), _broken)
-        self._endpoint = _guarded(_chat, Role.USER)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        handlers = {kind: handler for kind, handler in self.exception_handlers.items() if kind is not Exception}
+        endpoint = _guarded(_chat, Role.USER)
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            response = await endpoint(Request(scope, receive, send))
+            await response(scope, receive, send)
+
+        self._straight = ServerErrorMiddleware(ExceptionMiddleware(answer, handlers), _broken)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         if scope["type"] == "http" and scope["path"] == CHAT and scope["method"] == "POST":
-            scope["app"] = self._app
-            await self._chat(scope, receive, send)
+            scope["app"] = self
+            await self._straight(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._endpoint(Request(scope, receive, send))
-        await response(scope, receive, send)
+            await super().__call__(scope, receive, send)
 
 
 def _route(path: str, endpoint: Endpoint, needs: Role | None, method: str = "GET") -> Route:

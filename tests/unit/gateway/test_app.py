@@ -228,6 +228,6 @@ async def test_a_refused_stream_at_low_effort_is_an_answer_not_an_error(tmp_path
 
 
 def test_every_route_is_in_the_openapi_description(tmp_path: Path) -> None:
-    routes = application(serving(tmp_path, "a story"))._app._app.routes  # type: ignore[attr-defined]
+    routes = application(serving(tmp_path, "a story"))._app.routes  # type: ignore[attr-defined]
     described = {(path, method.upper()) for path, methods in document()["paths"].items() for method in methods}
     assert {(route.path, method) for route in routes for method in route.methods - {"HEAD"}} == described

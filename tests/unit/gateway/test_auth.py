@@ -27,7 +27,7 @@ def bearer(key: str) -> dict[str, str]:
 
 def routes(app: RequestScope) -> list[tuple[str, str]]:
     """Every method and path of the application."""
-    found = app._app._app.routes  # type: ignore[attr-defined]
+    found = app._app.routes  # type: ignore[attr-defined]
     assert all(isinstance(route, Route) for route in found)
     return [(method, route.path) for route in found for method in sorted(route.methods)]
 
