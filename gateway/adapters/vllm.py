@@ -171,7 +171,7 @@ def chat_body(draw: Draw) -> dict[str, Any]:
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """The data of each server-sent event. Reads by network chunk: one await for many events."""
     buffer = b""
-    async for chunk in response.content.iter_any():
+    while chunk := await response.content.readany():
         buffer = (buffer + chunk).replace(b"\r\n", b"\n")  # together: a chunk may end between the two
         *events, buffer = buffer.split(b"\n\n")
         for event in events:

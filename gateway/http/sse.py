@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from typing import Any
 
 import msgspec
+from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from gateway.answer import Answer, Prepared
 from gateway.http import render
+from gateway.http.body import ClientGone, until_disconnect
 from gateway.http.http_errors import error_body
 from gateway.service import AnswerService
 from router.errors import ThinkTwiceError
@@ -115,4 +117,5 @@ class EventResponse(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the end, or until the client goes away."""
         async with self._during, aclosing(self._source):
-            await super().__call__(scope, receive, send)
+            with suppress(ClientGone):
+                await until_disconnect(Request(scope, receive), self.stream_response(send))
