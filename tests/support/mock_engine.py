@@ -26,7 +26,6 @@ class MockEngine:
     """Use as a context manager. `requests` are the POST bodies as they came; `running` counts unfinished ones."""
 
     scripts: dict[str, Script] = field(default_factory=dict)
-    of_model: dict[str, Script] = field(default_factory=dict)  # by model or adapter, before the prompts' scripts
     default: Script = field(default_factory=partial(Script, ("The answer is \\boxed{4}.",)))
     port: int = 0
     model: str = MODEL
@@ -35,6 +34,7 @@ class MockEngine:
     running: int = 0
     cancelled: int = 0
     adapters: dict[str, str] = field(default_factory=dict)  # folder by name
+    of_model: dict[str, Script] = field(default_factory=dict)  # by model or adapter, before the prompts' scripts
     refuses_adapters: bool = False
     _given: Counter[str] = field(default_factory=Counter)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
