@@ -41,7 +41,9 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--mode", choices=("grpo", "rft"), help="learn from all completions (default), or from verified ones"
     )
-    parser.add_argument("--max-groups", type=int, metavar="N", help="train on at most the N newest groups")
+    parser.add_argument(
+        "--max-groups", type=int, metavar="N", help="train on at most the N newest groups (default: 4000)"
+    )
     parser.add_argument("--learning-rate", "--lr", type=float, help="learning rate (default: 5e-5)")
     parser.add_argument("--rank", type=int, help="rank of the LoRA adapter (default: 16)")
     parser.add_argument("--epochs", type=int, help="passes over the data, 1 or 2 (default: 1)")

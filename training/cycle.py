@@ -16,10 +16,11 @@ from uuid import uuid4
 from msgspec.structs import replace
 
 from router.errors import ThinkTwiceError, TrainingError
+from router.log.groups import Span
 from router.policy_history import Action
 from router.registry import Policy, PolicyRegistry
 from training.gate import Verdict
-from training.ledger import Cycle, Exit, Ledger, Marker
+from training.ledger import Consumed, Cycle, Exit, Ledger
 
 ACTOR = "train"
 
@@ -41,7 +42,7 @@ class Judgement:
 class NewGroups:
     """What the log holds for a cycle."""
 
-    number: int  # of trainable groups that no cycle has seen
+    number: int  # of trainable groups that no cycle has read
     drops: Mapping[str, int]  # groups by the reason why they cannot train, and damage
 
 
@@ -49,7 +50,7 @@ class NewGroups:
 class Ports:
     """What a cycle asks others to do."""
 
-    new_groups: Callable[[Marker | None], NewGroups]  # newer than that one
+    new_groups: Callable[[Consumed], NewGroups]  # but those that were read before
     train: Callable[[str], str]  # for the cycle of this id; the name of the registered policy
     evaluate: Callable[[Policy, str | None], Judgement]  # candidate against champion (None: the base model)
 
@@ -80,7 +81,7 @@ class CycleRunner:
         """
         cycle = self._unfinished()
         if cycle is None:
-            new = self.ports.new_groups(self.ledger.last_group())
+            new = self.ports.new_groups(self.ledger.consumed())
             if new.number < self.due_groups:
                 return NotDue(new, self.due_groups)
             cycle = self._train()
@@ -124,7 +125,8 @@ class CycleRunner:
             last_group=data["last_group"],
             last_group_at=data["to"],
         )
-        self.ledger.save(cycle)
+        # The policy's folder holds what it was made of, so a process killed before this line loses neither.
+        self.ledger.save(cycle, [Span(*each) for each in data.get("positions", ())])
         return cycle
 
     def _judge(self, cycle: Cycle) -> Cycle:

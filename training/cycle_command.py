@@ -51,7 +51,7 @@ def _ports(place: Place, training: TrainingSection, questions: tuple[Question, .
         return report.policy
 
     return Ports(
-        new_groups=lambda last: new_groups(place, training, last),
+        new_groups=lambda consumed: new_groups(place, training, consumed),
         train=train_for,
         evaluate=lambda candidate, parent: judge(training, questions, candidate, parent),
     )

@@ -1,25 +1,38 @@
-"""The cycles of `thinktwice train --if-due` on disk: the one under way, and one line for each that ended.
+"""The cycles of `thinktwice train --if-due`, and what of the group log each has read: SQLite, `ledger.sqlite`.
 
-    <state dir>/training/cycle.json      the cycle under way, as far as it has come
-    <state dir>/training/ledger.jsonl    the cycles that ended, oldest first
-
-A cycle ends with its line; only then is its file removed. A file whose cycle has a line is what a crash left between.
+A cycle's result and the positions that it consumed are one transaction, so that no group is read for two results and
+none is passed by, wherever a process is killed. What earlier versions kept (`ledger.jsonl`, `cycle.json`) is taken over
+once, when there is no other; their cycles knew the newest group they had trained on in place of positions.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
+import sqlite3
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from router.errors import TrainingError
-from router.fs import append_durably, drop_leftovers, fsync_dir, write_durably
+from router.log.groups import Span, joined
+from router.log.parts import Position
 from training.gate import Verdict
 
 Marker: TypeAlias = tuple[float, str]  # when a group was made (Unix time, seconds), and its id
+
+LEDGER_FILE = "ledger.sqlite"
+_SCHEMA = """
+BEGIN;
+PRAGMA user_version = 1;
+CREATE TABLE cycle (number INTEGER PRIMARY KEY, id TEXT UNIQUE, ended INTEGER, body TEXT);
+CREATE TABLE consumed (cycle TEXT, worker TEXT, first INTEGER, "end" INTEGER);
+"""
 
 
 class Exit(StrEnum):
@@ -32,7 +45,7 @@ class Exit(StrEnum):
 
 
 class Cycle(msgspec.Struct, frozen=True):
-    """A cycle so far; a line of the ledger once it has ended."""
+    """A cycle so far."""
 
     id: str
     epoch: int  # of the champion when it began
@@ -54,63 +67,103 @@ class Cycle(msgspec.Struct, frozen=True):
     exit: Exit | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Consumed:
+    """What of the log the cycles have read."""
+
+    spans: dict[str, list[tuple[int, int]]] = field(default_factory=dict)  # by worker, first to before end, sorted
+    marker: Marker | None = None  # the newest group of the cycles that kept no positions
+
+    def covers(self, position: Position, made: Marker) -> bool:
+        """Whether a cycle has read this group."""
+        if self.marker is not None and made <= self.marker:
+            return True
+        spans = self.spans.get(position.worker, [])
+        at = bisect_right(spans, (position.seq, float("inf")))
+        return any(first <= position.seq < end for first, end in spans[max(0, at - 1) : at])
+
+
 class Ledger:
-    """Both files. Whoever writes holds the trainers' lock."""
+    """The ledger in one folder; it keeps nothing open. Whoever writes holds the trainers' lock.
+
+    Raises `TrainingError` when the file is damaged, `OSError` when it cannot be read or written.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._cycle, self._ended = folder / "cycle.json", folder / "ledger.jsonl"
+        self._folder, self._path = folder, folder / LEDGER_FILE
 
     def unfinished(self) -> Cycle | None:
-        """The cycle that a process left under way. Raises `TrainingError` when a file is damaged."""
-        try:
-            cycle = msgspec.json.decode(self._cycle.read_bytes(), type=Cycle)
-        except FileNotFoundError:
-            return None
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise TrainingError(f"{self._cycle} is damaged ({error}): remove it, and the cycle begins anew") from error
-        return cycle if all(each.id != cycle.id for each in self.cycles()) else None
+        """The cycle that a process left under way."""
+        found = self._rows("SELECT body FROM cycle WHERE NOT ended")
+        return msgspec.json.decode(found[0][0], type=Cycle) if found else None
 
-    def save(self, cycle: Cycle) -> None:
-        """Keep the cycle as far as it has come. Raises `OSError`."""
-        drop_leftovers(self._folder, self._cycle.name)
-        write_durably(self._cycle, msgspec.json.encode(cycle) + b"\n")
+    def save(self, cycle: Cycle, consumed: Iterable[Span] = ()) -> None:
+        """Keep the cycle as far as it has come, with what it has read of the log; one is under way at a time."""
+        with self._transaction() as db:
+            self._put(db, cycle, ended=False)
+            db.execute("DELETE FROM cycle WHERE NOT ended AND id != ?", (cycle.id,))
+            db.executemany("INSERT INTO consumed VALUES (?, ?, ?, ?)", ((cycle.id, *span) for span in consumed))
 
     def finish(self, cycle: Cycle) -> None:
-        """Write the cycle's line, unless it is there, and remove its file. Raises `OSError`."""
-        self._drop_torn()
-        if all(each.id != cycle.id for each in self.cycles()):
-            append_durably(self._ended, msgspec.json.encode(cycle) + b"\n")
-        self._cycle.unlink(missing_ok=True)
-        fsync_dir(self._folder)
+        """Keep how the cycle ended."""
+        with self._transaction() as db:
+            self._put(db, cycle, ended=True)
 
     def cycles(self) -> list[Cycle]:
-        """The cycles that ended; a last line that was torn by a crash is none. Raises `TrainingError` for another."""
-        lines = self._whole().splitlines()
+        """The cycles that ended, in the order they began."""
+        rows = self._rows("SELECT body FROM cycle WHERE ended ORDER BY number")
+        return [msgspec.json.decode(body, type=Cycle) for (body,) in rows]
+
+    def consumed(self) -> Consumed:
+        """What the cycles that made a policy have read."""
+        spans: dict[str, list[tuple[int, int]]] = {}
+        for span in joined(Span(*row) for row in self._rows('SELECT worker, first, "end" FROM consumed')):
+            spans.setdefault(span.worker, []).append((span.first, span.end))
+        rows = self._rows("SELECT body FROM cycle WHERE ended AND id NOT IN (SELECT cycle FROM consumed)")
+        known = [msgspec.json.decode(body, type=Cycle) for (body,) in rows]
+        markers = [(each.last_group_at, each.last_group) for each in known]
+        newest = max(((at, name) for at, name in markers if at is not None and name is not None), default=None)
+        return Consumed(spans, newest)
+
+    @staticmethod
+    def _put(db: sqlite3.Connection, cycle: Cycle, *, ended: bool) -> None:
+        db.execute(
+            """INSERT INTO cycle (id, ended, body) VALUES (?, ?, ?)
+            ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, body = excluded.body WHERE NOT cycle.ended""",
+            (cycle.id, ended, msgspec.json.encode(cycle).decode()),
+        )
+
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+        if not self._path.exists() and not self._earlier():
+            return []
+        with self._transaction() as db:
+            return db.execute(sql).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
-            return [msgspec.json.decode(line, type=Cycle) for line in lines]
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            with closing(sqlite3.connect(self._path)) as db, db:
+                (version,) = db.execute("PRAGMA user_version").fetchone()
+                if version == 0:
+                    db.executescript(_SCHEMA)
+                    for cycle, ended in self._earlier():
+                        self._put(db, cycle, ended=ended)
+                    db.commit()
+                yield db
+        except sqlite3.OperationalError as error:
+            raise OSError(f"cannot use {self._path}: {error}") from error
+        except (sqlite3.DatabaseError, msgspec.MsgspecError) as error:
+            raise TrainingError(f"{self._path} is damaged ({error}): restore it from a backup") from error
+
+    def _earlier(self) -> list[tuple[Cycle, bool]]:
+        """The cycles in files of earlier versions, and whether each has ended."""
+        ended, under_way = self._folder / "ledger.jsonl", self._folder / "cycle.json"
+        lines = ended.read_bytes().split(b"\n")[:-1] if ended.exists() else []
+        try:
+            found = [(msgspec.json.decode(line, type=Cycle), True) for line in lines]
+            if under_way.exists():
+                found.append((msgspec.json.decode(under_way.read_bytes(), type=Cycle), False))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise TrainingError(f"{self._ended} is damaged ({error}): restore it or remove the line") from error
-
-    def last_group(self) -> Marker | None:
-        """The newest group that any cycle has trained on."""
-        known = ((each.last_group_at, each.last_group) for each in self.cycles())
-        return max(((at, name) for at, name in known if at is not None and name is not None), default=None)
-
-    def _whole(self) -> bytes:
-        """The ledger without what a torn write left at its end."""
-        try:
-            data = self._ended.read_bytes()
-        except FileNotFoundError:
-            return b""
-        data = data[: data.rfind(b"\n") + 1]
-        last = data[data.rfind(b"\n", 0, -1) + 1 :]
-        with suppress(msgspec.MsgspecError, UnicodeDecodeError):
-            msgspec.json.decode(last, type=Cycle)
-            return data
-        return data[: len(data) - len(last)]
-
-    def _drop_torn(self) -> None:
-        whole = self._whole()
-        if self._ended.exists() and len(whole) != self._ended.stat().st_size:
-            write_durably(self._ended, whole)
+            raise TrainingError(f"{ended} or {under_way.name} is damaged ({error}): remove the line or file") from error
+        return found

@@ -9,9 +9,9 @@ from router.log.groups import OnCorrupt
 from router.registry import Policy, PolicyRegistry
 from router.settings import Objective, TrainingSection
 from training.cycle import NewGroups
-from training.dataset import Accepts, Dataset, read_dataset
+from training.dataset import Accepts, Counts, Dataset, read_dataset, trainable
 from training.identity import template_fingerprint
-from training.ledger import Marker
+from training.ledger import Consumed
 from training.model import BaseModel, open_base_model
 from training.staleness import MAX_LAG
 
@@ -44,16 +44,24 @@ class Place:
         return found
 
 
-def read_trainable(
-    place: Place,
-    base: BaseModel,
-    parent: Policy | None,
-    config: TrainingSection,
-    on_corrupt: OnCorrupt = OnCorrupt.QUARANTINE,
-) -> Dataset:
+def read_trainable(place: Place, base: BaseModel, parent: Policy | None, config: TrainingSection) -> Dataset:
     """The groups that may train the successor of `parent`. Raises as `read_dataset`."""
+    return read_dataset(place.log_dir, _accepts(place, base, parent, config), config.max_groups)
+
+
+def new_groups(place: Place, config: TrainingSection, consumed: Consumed) -> NewGroups:
+    """The trainable groups that are not consumed. Changes nothing, not even a damaged segment's name."""
+    counts, accepts = Counts(), _accepts(place, open_base_model(place.model), place.champion(), config)
+    number = 0
+    for found in trainable(place.log_dir, accepts, counts, OnCorrupt.SKIP):
+        number += not consumed.covers(found.position, (found.group.created_at, found.group.group_id))
+    damage = {f"damaged_{what}": number for what, number in counts.damage.items()}
+    return NewGroups(number, {**counts.dropped_groups, **damage})
+
+
+def _accepts(place: Place, base: BaseModel, parent: Policy | None, config: TrainingSection) -> Accepts:
     older = place.champions_before(parent) if config.objective is Objective.CISPO else ()
-    accepts = Accepts(
+    return Accepts(
         champion=parent.name if parent else None,
         base_model=place.base_model or (parent.manifest.get("base_model") if parent else None),
         template_fingerprint=template_fingerprint(base.tokenizer),
@@ -62,12 +70,3 @@ def read_trainable(
         mode=config.mode,
         older=tuple(policy.name if policy else None for policy in older),
     )
-    return read_dataset(place.log_dir, accepts, config.max_groups, on_corrupt)
-
-
-def new_groups(place: Place, config: TrainingSection, last: Marker | None) -> NewGroups:
-    """The trainable groups newer than `last`. Changes nothing, not even a damaged segment's name."""
-    dataset = read_trainable(place, open_base_model(place.model), place.champion(), config, OnCorrupt.SKIP)
-    damage = {f"damaged_{what}": number for what, number in dataset.counts.damage.items()}
-    number = sum(last is None or (group.created_at, group.group_id) > last for group in dataset.groups)
-    return NewGroups(number, {**dataset.counts.dropped_groups, **damage})

@@ -62,6 +62,7 @@ def manifest(report: Report, groups: Sequence[Group], config: TrainingSection) -
         "data": {
             "groups": len(groups),
             "rows": report.counts.rows_kept,
+            "positions": [list(span) for span in report.counts.positions],
             "first_group": groups[0].group_id,
             "last_group": groups[-1].group_id,
             "from": groups[0].created_at,

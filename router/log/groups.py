@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count
@@ -138,6 +138,17 @@ def read_groups(
     for stored, _ in read:
         if (record := whole(stored, tally)) is not None:
             yield stored.position, record
+
+
+def joined(spans: Iterable[Span]) -> list[Span]:
+    """The same positions in as few spans as can be, sorted."""
+    found: list[Span] = []
+    for span in sorted(spans):
+        if found and found[-1].worker == span.worker and span.first <= found[-1].end:
+            found[-1] = Span(span.worker, found[-1].first, max(span.end, found[-1].end))
+        else:
+            found.append(span)
+    return found
 
 
 def whole(stored: Stored, tally: Tally) -> GroupRecord | None:

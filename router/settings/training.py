@@ -41,7 +41,7 @@ class TrainingSection(Section):
     lora_targets: tuple[str, ...] = Field(LORA_TARGETS, min_length=1, description="Linear layers that are adapted.")
     epochs: int = Field(1, ge=1, le=2, description="Passes over the data; every pass moves further from the log.")
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of the adapter's start and of the order of the groups.")
-    max_groups: int | None = Field(None, ge=1, description="Train on at most this many groups, the newest.")
+    max_groups: int = Field(4000, ge=1, description="Train on at most this many groups, the newest; bounds the memory.")
     completions_per_step: int = Field(64, ge=1, description="Completions of one optimizer step.")
     micro_batch_tokens: int = Field(512, ge=1, description="Padded tokens of one forward pass; bounds the memory.")
     activation_checkpointing: bool = Field(False, description="Recompute activations: slower, far less memory.")

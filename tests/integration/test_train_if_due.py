@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.local.children import free_port
@@ -28,6 +29,7 @@ from tests.support.tiny_policy import tiny_model
 from tests.support.training_log import write_log
 from tests.support.workshop import Workshop, mixed_group, workshop
 from training import command
+from training.ledger import Ledger
 
 QUESTIONS, GROUPS = 60, 4
 CONFIG = """
@@ -78,8 +80,8 @@ def started(given: list[str], file_bytes: int = resource.RLIM_INFINITY) -> subpr
 
 
 def ledger(shop: Workshop) -> list[dict[str, Any]]:
-    path = shop.place.state_dir / "training" / "ledger.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """The cycles that ended."""
+    return [msgspec.to_builtins(each) for each in Ledger(shop.place.state_dir / "training").cycles()]
 
 
 def better(parent: str) -> Respond:
@@ -176,7 +178,7 @@ def test_a_command_killed_in_training_and_in_evaluation_is_made_good(shop: Works
     child.kill()
     child.communicate()
     assert shop.registry.policies() == () and ledger(shop) == []
-    assert (training / "cycle.json").exists()
+    assert Ledger(training).unfinished() is not None
 
     asked, release = threading.Event(), threading.Event()
 
@@ -243,7 +245,9 @@ def test_what_a_cycle_needs_is_checked_before_it_begins(shop: Workshop, old: str
 def test_a_full_disk_is_one_line_and_a_line_of_the_ledger(shop: Workshop) -> None:
     shop.log(tiny_model(), GROUPS)
     given = flags(shop, "http://127.0.0.1:9")
-    child = started(given, file_bytes=8192)  # less than the adapter takes
+    file = Path(given[given.index("--config") + 1])
+    file.write_text(file.read_text().replace("rank = 4", "rank = 32"))
+    child = started(given, file_bytes=17_000)  # the ledger fits, the adapter does not
     out, err = child.communicate(timeout=120)
     assert (child.returncode, out, err.count("\n")) == (1, "", 1)
     assert "training failed: cannot write the adapter: " in err and "serving is as it was" in err
@@ -266,4 +270,4 @@ def test_a_training_that_fails_is_one_line_and_a_line_of_the_ledger(shop: Worksh
     assert (line["exit"], line["policy"], line["verdict"]) == ("failed", None, None)
     assert "are not of the policy they name" in line["why"]
     assert shop.registry.policies() == ()
-    assert not (shop.place.state_dir / "training" / "cycle.json").exists()
+    assert Ledger(shop.place.state_dir / "training").unfinished() is None

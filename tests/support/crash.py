@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,10 +12,11 @@ _STEPS = (
     *("open", "pwrite", "fsync", "fdatasync", "ftruncate", "truncate"),
     *("rename", "replace", "link", "unlink", "mkdir", "rmdir", "chmod"),
 )
+_WRITES = ("BEGIN", "COMMIT", "CREATE", "INSERT", "UPDATE", "DELETE")
 
 
 def crash_at_every_step(prepare: Callable[[], Any], work: Callable[[], Any], *, least: int) -> Iterator[bool]:
-    """Kill a process running `work` before its first, second, ... system call on files.
+    """Kill a process running `work` before its first, second, ... system call on files or write to SQLite.
 
     `prepare` runs before each; yields after each death whether it died (the last run reaches its end). Fails when the
     work has fewer than `least` steps: then nothing was tested.
@@ -47,15 +49,26 @@ def _dies_at(step: int, work: Callable[[], Any]) -> bool:
 def _arm(step: int) -> None:
     calls = 0
 
+    def count() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
     def counted(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == step:
-                os.kill(os.getpid(), signal.SIGKILL)
+            count()
             return original(*args, **kwargs)
 
         return call
 
     for name in _STEPS:
         setattr(os, name, counted(getattr(os, name)))
+    connect = sqlite3.connect
+
+    def traced(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        db: sqlite3.Connection = connect(*args, **kwargs)
+        db.set_trace_callback(lambda statement: count() if statement.startswith(_WRITES) else None)
+        return db
+
+    setattr(sqlite3, "connect", traced)  # noqa: B010  # the module's type is not assignable

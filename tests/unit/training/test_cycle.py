@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from router.errors import RegistryError, TrainingError
+from router.log.parts import Position
 from router.policy_history import Action
 from router.registry import Policy, PolicyRegistry
 from tests.support.crash import crash_at_every_step
 from training.cycle import ACTOR, CycleRunner, Judgement, NewGroups, NotDue, Ports
 from training.gate import Verdict
-from training.ledger import Cycle, Exit, Ledger, Marker
+from training.ledger import LEDGER_FILE, Consumed, Cycle, Exit, Ledger
 
 BETTER = Judgement(Verdict.PROMOTE, "better: 10 wins to 0", 10, 0, 60, 0.001, 0.12)
 EQUAL = Judgement(Verdict.HOLD, "not shown to be better", 1, 1, 60, 0.75, 0.12)
@@ -53,8 +54,8 @@ class Home:
         while not isinstance(self.runner().run(), NotDue):
             pass
 
-    def _new_groups(self, last: Marker | None) -> NewGroups:
-        return NewGroups(NEW if last is None else 0, {"no_consent": 2})
+    def _new_groups(self, consumed: Consumed) -> NewGroups:
+        return NewGroups(0 if consumed.covers(Position("w0", 8), (9.0, "g9")) else NEW, {"no_consent": 2})
 
     def _train(self, cycle: str) -> str:
         if self.training_fault is not None:
@@ -72,7 +73,13 @@ class Home:
 
 
 def manifest(cycle: str | None, parent: str | None) -> dict[str, object]:
-    data = {"groups": NEW, "dropped_groups": {"no_consent": 2}, "last_group": "g9", "to": 9.0}
+    data = {
+        "groups": NEW,
+        "dropped_groups": {"no_consent": 2},
+        "last_group": "g9",
+        "to": 9.0,
+        "positions": [["w0", 0, 9]],
+    }
     return {"cycle": cycle, "parent": parent, "base_model": "base", "data": data}
 
 
@@ -175,7 +182,7 @@ def test_a_promotion_that_was_rolled_back_before_the_line_was_written_is_not_mad
     home.judgement = BETTER
     promoted = home.run()
     home.registry.rollback("it does harm", "a person")
-    (home.folder / "training" / "ledger.jsonl").unlink()
+    (home.folder / "training" / LEDGER_FILE).unlink()
     home.ledger.save(promoted)
     ended = home.run()
     assert (ended.exit, home.registry.champion().policy) == (Exit.PROMOTED, None)
@@ -205,7 +212,7 @@ def test_the_next_cycle_goes_on_from_the_policy_that_was_promoted(home: Home) ->
     assert home.asked == [(first.policy, None), (second.policy, first.policy)]
 
 
-@pytest.mark.parametrize(("judgement", "least"), [(BETTER, 50), (EQUAL, 40)])
+@pytest.mark.parametrize(("judgement", "least"), [(BETTER, 55), (EQUAL, 45)])
 def test_a_process_killed_before_any_step_leaves_serving_whole_and_the_next_run_ends_the_cycle(
     tmp_path: Path, judgement: Judgement, least: int
 ) -> None:
@@ -220,8 +227,11 @@ def test_a_process_killed_before_any_step_leaves_serving_whole_and_the_next_run_
         registered, serving = home.registry.policies(), home.registry.champion().policy
         assert serving is None or [serving] == [policy.name for policy in registered]
         died_with.add((bool(registered), serving is not None, bool(home.ledger.cycles())))
+        known = [*home.ledger.cycles(), *filter(None, [home.ledger.unfinished()])]
+        assert any(each.policy for each in known) == bool(home.ledger.consumed().spans), "result and positions are one"
         home.until_nothing_is_due()
         [line] = home.ledger.cycles()
+        assert home.ledger.consumed() == Consumed({"w0": [(0, 9)]})
         [policy] = home.registry.policies()
         assert line.policy == policy.name
         assert line.exit is (Exit.PROMOTED if judgement is BETTER else Exit.HELD)
@@ -240,7 +250,6 @@ def test_a_process_killed_after_the_ledgers_line_leaves_no_second_one(home: Home
     assert home.ledger.unfinished() is None
     home.ledger.finish(ended)
     assert home.ledger.cycles() == [ended]
-    assert not (home.folder / "training" / "cycle.json").exists()
 
 
 def test_a_fault_that_is_none_of_ours_leaves_the_cycle_to_begin_anew(home: Home) -> None:

@@ -1,4 +1,4 @@
-"""The ledger after crashes, torn writes and damage."""
+"""The ledger: results with what they consumed, damage, and the files of earlier versions."""
 
 from __future__ import annotations
 
@@ -8,69 +8,79 @@ import msgspec
 import pytest
 
 from router.errors import TrainingError
-from training.ledger import Cycle, Exit, Ledger
-
-TORN = {
-    "half a line": b'{"id":"c2","epoch":0,"ts":1.0,"pol',
-    "zeros": b"\0" * 40,
-    "half a line and zeros": b'{"id":"c2"' + b"\0" * 40,
-    "zeros and an end": b"\0" * 40 + b"\n",
-    "no text": b"\xff\xfe\xfa",
-    "an end alone": b"\n",
-    "a whole line without its end": msgspec.json.encode(Cycle("c2", 0)),
-}
+from router.log.groups import Span
+from router.log.parts import Position
+from training.ledger import LEDGER_FILE, Consumed, Cycle, Exit, Ledger
 
 
 def cycle(name: str, group: str | None = None, at: float | None = None) -> Cycle:
     return Cycle(name, 0, exit=Exit.HELD, last_group=group, last_group_at=at)
 
 
-@pytest.mark.parametrize("torn", TORN.values(), ids=TORN.keys())
-@pytest.mark.parametrize("before", [0, 2])
-def test_a_torn_last_line_is_passed_by_and_the_next_one_is_whole(tmp_path: Path, torn: bytes, before: int) -> None:
-    ledger, known = Ledger(tmp_path), [cycle(f"a{n}") for n in range(before)]
-    for each in known:
-        ledger.finish(each)
-    with (tmp_path / "ledger.jsonl").open("ab") as file:
-        file.write(torn)
-    assert ledger.cycles() == known
-    ledger.finish(cycle("c2"))
-    assert ledger.cycles() == [*known, cycle("c2")]
-    assert len((tmp_path / "ledger.jsonl").read_bytes().splitlines()) == before + 1
-
-
-def test_damage_before_the_last_line_is_named(tmp_path: Path) -> None:
+def test_reading_makes_no_file(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    ledger.finish(cycle("a"))
-    path = tmp_path / "ledger.jsonl"
-    path.write_bytes(b"not a cycle\n" + path.read_bytes())
-    with pytest.raises(TrainingError, match=r"ledger\.jsonl is damaged .*restore it or remove the line") as found:
-        ledger.cycles()
+    assert (ledger.unfinished(), ledger.cycles(), ledger.consumed()) == (None, [], Consumed())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cycle_is_kept_as_far_as_it_has_come_and_only_one_is_under_way(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.save(cycle("a"))
+    ledger.save(cycle("b"))
+    ledger.save(cycle("b", "g1", 1.0), [Span("w0", 0, 4)])
+    assert ledger.unfinished() == cycle("b", "g1", 1.0)
+    assert ledger.cycles() == []
+    ledger.finish(cycle("b", "g1", 2.0))
+    ledger.finish(cycle("c"))
+    assert ledger.unfinished() is None
+    assert ledger.cycles() == [cycle("b", "g1", 2.0), cycle("c")]
+    ledger.finish(cycle("b"))
+    assert ledger.cycles()[0] == cycle("b", "g1", 2.0), "what ended stays as it ended"
+    assert [path.name for path in tmp_path.iterdir()] == [LEDGER_FILE]
+
+
+def test_what_was_read_is_consumed_and_nothing_else(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.save(cycle("a", "g9", 9.0), [Span("w0", 0, 4), Span("w1", 10, 12)])
+    ledger.save(cycle("a", "g9", 9.0), [Span("w0", 4, 6), Span("w0", 8, 9)])
+    read = ledger.consumed()
+    made = (1.0, "g")  # older than the newest that was trained on: it does not matter
+    assert [seq for seq in range(12) if read.covers(Position("w0", seq), made)] == [0, 1, 2, 3, 4, 5, 8]
+    assert [seq for seq in range(8, 14) if read.covers(Position("w1", seq), made)] == [10, 11]
+    assert not read.covers(Position("w2", 0), made)
+
+
+def test_a_damaged_file_is_named_with_the_cure(tmp_path: Path) -> None:
+    (tmp_path / LEDGER_FILE).write_bytes(b"not a database" * 100)
+    with pytest.raises(TrainingError, match=r"ledger\.sqlite is damaged .*restore it from a backup") as found:
+        Ledger(tmp_path).cycles()
     assert "\n" not in str(found.value)
 
 
-def test_a_damaged_file_of_the_cycle_under_way_is_named_with_the_cure(tmp_path: Path) -> None:
-    (tmp_path / "cycle.json").write_bytes(b'{"id"')
-    with pytest.raises(TrainingError, match=r"cycle\.json is damaged .*remove it"):
-        Ledger(tmp_path).unfinished()
+def test_a_folder_that_refuses_is_an_error_of_the_system(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="gone"):
+        Ledger(tmp_path / "gone").save(cycle("a"))
 
 
-def test_a_cycle_is_kept_as_far_as_it_has_come_and_leaves_no_scraps(tmp_path: Path) -> None:
+def test_files_of_earlier_versions_are_taken_over_once(tmp_path: Path) -> None:
+    ended = [cycle("a", "g2", 2.0), cycle("b", "g3", 2.0), cycle("c", "g1", 1.0), cycle("failed")]
+    torn = b'{"id":"d","epo'  # as a power cut leaves the last line
+    (tmp_path / "ledger.jsonl").write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in ended) + torn)
+    (tmp_path / "cycle.json").write_bytes(msgspec.json.encode(cycle("e", "g4", 4.0)))
     ledger = Ledger(tmp_path)
-    assert ledger.unfinished() is None
-    (tmp_path / ".cycle.json.abc.tmp").write_bytes(b"left by a crash")
-    ledger.save(cycle("a"))
-    ledger.save(cycle("b", "g1", 1.0))
-    assert ledger.unfinished() == cycle("b", "g1", 1.0)
-    assert [path.name for path in tmp_path.iterdir()] == ["cycle.json"]
-    ledger.finish(cycle("b", "g1", 1.0))
-    assert ledger.unfinished() is None
+    assert ledger.unfinished() == cycle("e", "g4", 4.0)
+    assert ledger.cycles() == ended
+    read = ledger.consumed()
+    assert read == Consumed({}, (2.0, "g3"))
+    assert read.covers(Position("w0", 7), (2.0, "g3")) and not read.covers(Position("w0", 0), (2.0, "g4"))
+    ledger.finish(cycle("e", "g4", 4.0))
+    assert [each.id for each in ledger.cycles()] == ["a", "b", "c", "failed", "e"]
+    assert ledger.consumed().marker == (4.0, "g4")
+
+
+def test_a_damaged_file_of_an_earlier_version_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ledger.jsonl").write_bytes(b"not a cycle\n")
+    with pytest.raises(TrainingError, match=r"ledger\.jsonl .* is damaged .*remove the line") as found:
+        Ledger(tmp_path).cycles()
+    assert "\n" not in str(found.value)
     assert [path.name for path in tmp_path.iterdir()] == ["ledger.jsonl"]
-
-
-def test_the_newest_group_of_any_cycle_counts(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
-    assert ledger.last_group() is None
-    for each in (cycle("a", "g2", 2.0), cycle("b", "g3", 2.0), cycle("c", "g1", 1.0), cycle("failed")):
-        ledger.finish(each)
-    assert ledger.last_group() == (2.0, "g3")

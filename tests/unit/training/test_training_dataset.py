@@ -9,17 +9,21 @@ import pytest
 
 from router.enums import Purpose, Stopped
 from router.errors import ConfigError
-from router.log.segments import CORRUPT
+from router.log.compaction import compact
+from router.log.groups import OnCorrupt, Span, claim_worker
+from router.log.segments import CORRUPT, frame
 from router.log.tombstones import add_tombstone
-from router.records import GroupRecord
+from router.log.writer import SegmentWriter
+from router.records import GroupRecord, encode
 from tests.support.training_log import FINGERPRINT, PROMPT, trained_group, trained_sample, write_log
-from training.dataset import Accepts, Dataset, read_dataset
+from training.dataset import Accepts, Counts, Dataset, read_dataset, trainable
+from training.ledger import Cycle, Ledger
 from training.rows import ModelLimits
 
 LIMITS = ModelLimits(vocab_size=100, max_length=16)
 
 
-def read(log_dir: Path, *records: GroupRecord, max_groups: int | None = None, **accepts: Any) -> Dataset:
+def read(log_dir: Path, *records: GroupRecord, max_groups: int = 1000, **accepts: Any) -> Dataset:
     write_log(log_dir, records)
     known = {"champion": None, "base_model": None, "template_fingerprint": FINGERPRINT, "limits": LIMITS}
     return read_dataset(log_dir, Accepts(**(known | accepts)), max_groups)
@@ -208,3 +212,51 @@ def test_a_log_of_two_base_models_needs_one_named(tmp_path: Path) -> None:
     chosen = read(tmp_path / "b", trained_group("g"), other, base_model="b2")
     assert ids(chosen) == ["o"]
     assert chosen.counts.dropped_groups == {"other_model": 1}
+
+
+def test_what_is_sealed_late_is_new_though_it_is_older_than_what_was_read(tmp_path: Path) -> None:
+    """Two workers: the one's segment is sealed after a cycle has read a younger group of the other."""
+    slow = claim_worker(tmp_path)
+    writer = SegmentWriter(slow.path, 0)
+    writer.append([frame(encode(trained_group("early", created_at=1.0)))])
+    write_log(tmp_path, [trained_group("younger", created_at=2.0)])
+    accepts = Accepts(None, None, FINGERPRINT, LIMITS)
+    before = read_dataset(tmp_path, accepts, 1000)
+    writer.seal()
+    slow.release()
+
+    ledger = Ledger(tmp_path)
+    ledger.save(Cycle("c", 0, policy="p"), before.counts.positions)
+    consumed = ledger.consumed()
+    new = [
+        found.group.group_id
+        for found in trainable(tmp_path, accepts, Counts(), OnCorrupt.SKIP)
+        if not consumed.covers(found.position, (found.group.created_at, found.group.group_id))
+    ]
+    assert ids(before) == ["younger"] and new == ["early"]
+
+
+def test_groups_beyond_the_limit_are_read_once_and_a_damaged_segment_is_not(tmp_path: Path) -> None:
+    write_log(tmp_path, [trained_group(f"g{n}", created_at=float(n)) for n in range(3)])
+    damaged = write_log(tmp_path, [trained_group("d")])
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    dataset = read(tmp_path, trained_group("g9", created_at=9.0), max_groups=2)
+    assert dataset.counts.positions == [Span("w0", 0, 3), Span("w0", 4, 5)]
+    assert dataset.counts.dropped_groups == {"over_limit": 2}
+
+
+@pytest.mark.parametrize("kept", ["segments", "parquet"])
+def test_the_dataset_is_the_same_from_segments_and_from_parquet(tmp_path: Path, kept: str) -> None:
+    records = [
+        trained_group("a", (1.0, 0.0)),
+        trained_group("b", heldout=True),
+        trained_group("c", (1.0, 1.0)),
+        trained_group("d", purpose=Purpose.EVAL),
+        trained_group("e", (0.0, 0.5, 1.0)),
+    ]
+    expected = read(tmp_path / "log", *records)
+    if kept == "parquet":
+        compact(tmp_path / "log", min_free_bytes=0)
+    found = read_dataset(tmp_path / "log", Accepts(None, None, FINGERPRINT, LIMITS), 1000)
+    assert found.groups == expected.groups and len(found.groups) == 2
+    assert found.counts == expected.counts
