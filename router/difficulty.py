@@ -17,8 +17,8 @@ import re2
 from router.domain import CheckSpec, Prompt
 from router.enums import TaskKind
 
-MAX_TEXT = 16_384  # characters of the prompt in which the question is looked for
-_MAX_COUNTED = 2048  # of them, those whose quantities and words are counted
+_END = 4096  # characters at either end of a long prompt in which the question is looked for
+_MAX_COUNTED = 2048  # first characters, whose quantities and words are counted
 
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")  # in `re`, six times as fast here: a text matches it in one way only
 _OPERATION = re2.compile(
@@ -81,7 +81,9 @@ def detect_task(prompt: Prompt, checks: tuple[CheckSpec, ...] = ()) -> TaskKind:
         return TaskKind.JSON
     if prompt.options.get("tools"):
         return TaskKind.OPEN
-    text = prompt.last_user_text[:MAX_TEXT]
+    text = prompt.last_user_text
+    if len(text) > 2 * _END:
+        text = f"{text[:_END]}\n{text[-_END:]}"
     asked = _ASKS.Match(text) or ()
     return next((kind for position, kind in enumerate(_ASKED) if position in asked), TaskKind.OPEN)
 
@@ -92,7 +94,7 @@ def difficulty(prompt: Prompt) -> float:
     The weights are set by hand so that one operation on small numbers stays below one half and a two-step word problem
     lies above it.
     """
-    text = prompt.last_user_text[:MAX_TEXT]
+    text = prompt.last_user_text
     counted = text[:_MAX_COUNTED]
     data = counted.encode()  # RE2's own form: matches in it need no position in characters
     numbers = _NUMBER.findall(counted)

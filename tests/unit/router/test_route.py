@@ -120,3 +120,10 @@ def test_far_from_the_threshold_nothing_is_explored() -> None:
 def test_what_was_asked_for_is_not_explored() -> None:
     drawn = [EXPLORING.decide(prompt(NEAR), spec(), Effort.HIGH, draw / 100)[0] for draw in range(100)]
     assert {each.reason for each in drawn} == {"audit", "requested"}
+
+
+def test_a_question_is_found_at_either_end_of_a_long_prompt() -> None:
+    padding = "It was a quiet day. " * 2000
+    for text in (f"How many sheep are there? {padding}", f"{padding}How many sheep are there?"):
+        assert detect_task(prompt(text)) is TaskKind.NUMBER
+    assert detect_task(prompt(f"{padding}How many sheep are there? {padding}")) is TaskKind.OPEN
