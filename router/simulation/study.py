@@ -19,14 +19,32 @@ from router.simulation import baselines, scores
 from router.simulation.curve import Curve, areas
 from router.simulation.observe import observation
 from router.simulation.problem import Problem
-from router.simulation.replay import Run, served
+from router.simulation.replay import LastWave, Run, served
 from router.simulation.summary import Bootstrap, Columns, Comparison, PolicySummary, Price, compare, summarise
 
 SHARES = tuple(step / 8 for step in range(1, 8))  # of prompts that a swept router takes for hard
 WORTHS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 256.0)  # of a solved task, in samples
-LEARNED, PLAN = "learned", "plan"
+LEARNED, PLAN, ESCALATE, LARGER = "learned", "plan", "escalate", "larger alone"
 STEPS = len(baselines.CHECKED) + len(baselines.VOTED) + 2 * (2 + len(WORTHS))  # calls of `advance` in a study
 _POLICY = "bank"
+
+
+@dataclass(frozen=True, slots=True)
+class LargerBank:
+    """The samples of a larger model to the same problems, in the same order, and the terms of `[escalation]`."""
+
+    problems: Sequence[Problem]
+    chance: float
+    value: float | None  # of a solved task, in dollars
+
+    def last(self, number: int, order: int, price: Price | None, *, checked: bool) -> LastWave:
+        """What it would add to a problem; each order of the problem's own samples meets another of its samples."""
+        problem = self.problems[number] if checked else self.problems[number].unchecked()
+        drawn = order % len(problem.samples)
+        tokens = (price.larger or price).tokens if price else _free
+        return LastWave(
+            problem.samples[drawn], problem.solved[drawn], problem.prompt_tokens, self.chance, self.value, tokens
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +55,7 @@ class Options:
     orders: int = 20  # recorded order first, then random ones
     seed: int = 0
     price: Price | None = None
+    larger: LargerBank | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +139,9 @@ class _Bench:
             table[f"{PLAN}, {LEARNED}"] = self._plays(
                 weighed, self._deciding(problems, self._routers(None), vote=not checked)
             )
+        if self._options.larger is not None:
+            routers = self._routers(None) if self._learned else [router] * len(problems)
+            table |= self._escalated(weighed or plain, self._deciding(problems, routers, vote=not checked))
         columns = {policy: self._columns(runs) for policy, runs in table.items()}
         reference = "one at a time" if checked else "Adaptive-Consistency"
         ours = [policy for policy in columns if policy.startswith(PLAN)]
@@ -133,10 +155,32 @@ class _Bench:
                 compare((policy, against), columns[policy], columns[against], self._bootstrap)
                 for policy in ours
                 for against in (reference, f"always-{MAX_SAMPLES}")
+            )
+            + tuple(
+                compare((ESCALATE, against), columns[ESCALATE], columns[against], self._bootstrap)
+                for against in (PLAN, LARGER)
+                if self._options.larger is not None
             ),
             curves=self._curves(problems, plain, weighed, columns),
             histogram={policy: _histogram(table[policy]) for policy in (reference, *ours)},
         )
+
+    def _escalated(
+        self, problems: Sequence[Sequence[Problem]], decided: Sequence[tuple[Route, Plan]]
+    ) -> dict[str, list[list[Run]]]:
+        """The plan with a larger model's sample as its last wave, and one sample of that model for everybody."""
+        larger, price = self._options.larger, self._options.price
+        assert larger is not None
+        checked = problems[0][0].spec.has_oracle
+        lasts = [
+            [larger.last(number, order, price, checked=checked) for order in range(len(orders))]
+            for number, orders in enumerate(problems)
+        ]
+        played = [
+            [served(each, route, plan, last) for each, last in zip(orders, waves, strict=True)]
+            for orders, waves, (route, plan) in zip(problems, lasts, decided, strict=True)
+        ]
+        return {ESCALATE: played, LARGER: [[last.alone() for last in waves] for waves in lasts]}
 
     def _curves(
         self,
@@ -228,6 +272,10 @@ class _Bench:
 
     def _columns(self, runs: Sequence[Sequence[Run]]) -> Columns:
         return Columns.of([Run.mean(each) for each in runs], self._options.price)
+
+
+def _free(prompt: float, completion: float) -> float:
+    return 0.0
 
 
 def _histogram(runs: Sequence[Sequence[Run]]) -> dict[int, float]:

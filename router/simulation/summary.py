@@ -20,10 +20,17 @@ class Price:
 
     prompt: float
     completion: float
+    larger: Price | None = None  # of a larger model
 
     def of(self, run: Run) -> float:
-        """Dollars for a run."""
-        return (run.prompt_tokens * self.prompt + run.completion_tokens * self.completion) / 1e6
+        """Dollars for a run, each model's tokens at its own price."""
+        larger = self.larger or self
+        own = self.tokens(run.prompt_tokens - run.larger_prompt, run.completion_tokens - run.larger_completion)
+        return own + larger.tokens(run.larger_prompt, run.larger_completion)
+
+    def tokens(self, prompt: float, completion: float) -> float:
+        """Dollars for tokens."""
+        return (prompt * self.prompt + completion * self.completion) / 1e6
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,17 @@ def bank_rows(problems: int, seed: int = 0, samples: int = 5) -> list[dict[str, 
     return rows
 
 
+def larger_rows(rows: list[dict[str, Any]], rate: float = 0.8, seed: int = 1) -> list[dict[str, Any]]:
+    """The same problems answered by a model that solves `rate` of them, in longer samples."""
+    rng = random.Random(seed)
+    answers = [row["answer"] if rng.random() < rate else "-1" for row in rows]
+    longer = [row["completion_tokens"] + 15 for row in rows]
+    return [
+        {**row, "text": f"It is \\boxed{{{answer}}}", "completion_tokens": tokens, "logprobs": [-0.1] * tokens}
+        for row, answer, tokens in zip(rows, answers, longer, strict=True)
+    ]
+
+
 def write_bank(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -50,6 +61,12 @@ def write_bank(path: Path, rows: list[dict[str, Any]]) -> Path:
 async def bank_of(path: Path, problems: int, seed: int = 0) -> tuple[Problem, ...]:
     """A judged bank, without worker processes."""
     return await judged(load_bank(write_bank(path / "bank.jsonl", bank_rows(problems, seed))), numeric_only)
+
+
+async def larger_of(path: Path, problems: int, seed: int = 0) -> tuple[Problem, ...]:
+    """The judged bank of a larger model on the problems of `bank_of`."""
+    rows = larger_rows(bank_rows(problems, seed))
+    return await judged(load_bank(write_bank(path / "larger.jsonl", rows)), numeric_only)
 
 
 def shared_bank() -> Path | None:

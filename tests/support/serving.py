@@ -20,6 +20,7 @@ from gateway.telemetry.scorecard import Scorecard
 from gateway.tenants.metering import LARGER, MeteredBackend
 from router.domain import CheckSpec, VerificationSpec
 from router.enums import Effort
+from router.ports import Backend
 from router.registry import PolicyRegistry
 from router.route import Router, RouterSettings
 from router.settings import EscalationSection, PriceSection, RedisSection
@@ -80,7 +81,7 @@ def serving(state_dir: Path, *lines: Line | str, **changes: Any) -> Serving:
     return Serving(deps, AnswerService(deps), backend, verifier, store, log, registry)
 
 
-def larger_model(backend: ScriptedBackend, price: PriceSection | None = None, **terms: Any) -> LargerModel:
+def larger_model(backend: Backend, price: PriceSection | None = None, **terms: Any) -> LargerModel:
     """A second model `big` that says the backend's lines; `terms` are `usd_per_solve` and the keys of its section."""
     value = terms.pop("usd_per_solve", None)
     section = EscalationSection.model_validate({"url": "http://127.0.0.1:9", "model": "big", **terms})

@@ -42,17 +42,23 @@ def test_a_written_calibration_is_taken_up_and_a_removed_one_given_up(tmp_path: 
     assert decided(following.follow(learned, lambda: BASE)) == decided(plain)
 
 
-@pytest.mark.parametrize("bad", ["another policy", "damage"])
+@pytest.mark.parametrize("bad", ["another policy", "another schema", "not finite", "damage"])
 def test_a_refused_file_leaves_the_router_as_it_was_and_is_named_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, bad: str
 ) -> None:
     following = learning(tmp_path)
     save_calibration(tmp_path, calibration())
     router = following.follow(Router(SETTINGS), lambda: BASE)
-    if bad == "damage":
-        (tmp_path / FILE_NAME).write_text("{")
-    else:
-        save_calibration(tmp_path, calibration(policy="policy-1-12345678"))
+    file = tmp_path / FILE_NAME
+    match bad:
+        case "another policy":
+            save_calibration(tmp_path, calibration(policy="policy-1-12345678"))
+        case "another schema":
+            file.write_text(file.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+        case "not finite":
+            file.write_text(file.read_text().replace('"strength": 1.0', '"strength": 1e999'))
+        case _:
+            file.write_text("{")
     with caplog.at_level(logging.WARNING):
         assert following.follow(router, lambda: BASE) is router
         assert following.follow(router, lambda: BASE) is router

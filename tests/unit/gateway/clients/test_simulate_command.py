@@ -12,7 +12,7 @@ import pytest
 from gateway.commands import calibrate, simulate
 from router.calibration.file import FILE_NAME, load_calibration
 from router.errors import CalibrationError, ConfigError
-from tests.support.banks import bank_rows, write_bank
+from tests.support.banks import bank_rows, larger_rows, write_bank
 
 Run = Callable[..., int]
 
@@ -46,8 +46,34 @@ def test_simulate_prints_json_and_writes_a_page_that_needs_nothing_else(
     names = [each["name"] for each in found["views"][0]["policies"]]
     assert found["prompts"] == 60 and {"always-1", "one at a time", "oracle", "plan", "plan, learned"} <= set(names)
     html = page.read_text()
+    low, mean, high = found["calibration"]["ece_floor"]
+    assert f"a perfect estimate on this bank: {mean:.3f} [{low:.3f}, {high:.3f}]" in html
     assert html.count("<svg") == 5 and "</html>" in html and "Adaptive-Consistency" in html
     assert "src=" not in html and "http" not in html.replace("http://www.w3.org", "")
+
+
+def test_a_larger_models_bank_is_replayed_as_the_last_wave(
+    run: Run, bank: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    larger = write_bank(tmp_path / "larger.jsonl", larger_rows(bank_rows(60)))
+    prices = "[prices.small]\ninput = 1.0\noutput = 2.0\n[prices.big]\ninput = 10.0\noutput = 20.0\n"
+    (tmp_path / "thinktwice.toml").write_text(prices)
+    options = ("--larger-bank", str(larger), "--larger-model", "big", "--model", "small", "--orders", "2", "--json")
+    assert run(simulate, "--bank", str(bank), *options) == 0
+    views = json.loads(capsys.readouterr().out)["views"]
+    for view in views:
+        table = {each["name"]: each for each in view["policies"]}
+        small, both, big = table["plan"], table["escalate"], table["larger alone"]
+        assert both["samples"]["value"] <= small["samples"]["value"] + 1 and big["samples"]["value"] == pytest.approx(1)
+        assert small["cost_per_solved"]["value"] > 0 and both["cost_per_solved"]["value"] > 0
+    checked = {each["name"]: each["solve_rate"]["value"] for each in views[0]["policies"]}
+    assert checked["escalate"] > checked["plan"]
+
+
+def test_a_larger_bank_of_other_problems_is_refused(run: Run, bank: Path, tmp_path: Path) -> None:
+    larger = write_bank(tmp_path / "larger.jsonl", larger_rows(bank_rows(50)))
+    with pytest.raises(ConfigError, match=r"lacks 10 problems, 'p50' the first"):
+        run(simulate, "--bank", str(bank), "--larger-bank", str(larger))
 
 
 def test_calibrate_writes_what_a_gateway_reads(run: Run, bank: Path, tmp_path: Path, capsys: Any) -> None:
@@ -85,6 +111,9 @@ def test_too_little_leaves_what_was_there(run: Run, bank: Path, tmp_path: Path) 
     small = write_bank(tmp_path / "small.jsonl", bank_rows(12))
     with pytest.raises(CalibrationError, match=r"12 prompts .* the heuristic stays"):
         run(calibrate, "--bank", str(small), "--policy", "base")
+    never = write_bank(tmp_path / "never.jsonl", larger_rows(bank_rows(60), rate=0.0))
+    with pytest.raises(CalibrationError, match=r"no sample solved its prompt.* the heuristic stays"):
+        run(calibrate, "--bank", str(never), "--policy", "base")
     assert (tmp_path / "state" / FILE_NAME).read_bytes() == before
 
 
