@@ -15,11 +15,13 @@ from router.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
     from router.settings import Settings
+    from training.distill import Distilled
     from training.report import Report
     from training.update import StepMetrics
 
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
+_DISTILL = "distill"
 _EXITS = """exit codes: 0 a policy was registered, or there was nothing to train on (with --if-due: the cycle ended,
 whatever the verdict, or none is due); 1 it failed, serving is as it was; 2 usage; 75 another trainer is at work"""
 
@@ -39,8 +41,12 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument("--log-dir", type=Path, help="directory of the group log (default: the configuration's)")
     parser.add_argument("--state-dir", type=Path, help="directory of the policies (default: the configuration's)")
     parser.add_argument(
-        "--mode", choices=("grpo", "rft"), help="learn from all completions (default), or from verified ones"
+        "--mode",
+        choices=("grpo", "rft", "distill"),
+        help="learn from all completions (default), or from verified ones, or teach those to --student",
     )
+    parser.add_argument("--student", type=Path, help="with --mode distill: folder of the model to teach")
+    parser.add_argument("--out", type=Path, help="with --mode distill: new folder for the model that was taught")
     parser.add_argument(
         "--max-groups", type=int, metavar="N", help="train on at most the N newest groups (default: 4000)"
     )
@@ -66,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
     log_dir, state_dir = settings.log.dir, settings.state.dir
     if not log_dir.is_dir():
         raise ConfigError(f"there is no group log in {log_dir}: give its directory with --log-dir or [log] dir")
-    model = settings.training.model or _only_model(state_dir)
+    _check_distill(args)
+    model = args.student or settings.training.model or _only_model(state_dir)
 
     try:
         with _sole_trainer(state_dir) as sole:
@@ -84,6 +91,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, settings: Settings, model: Path) -> str:
     """What came of it, as text or JSON."""
+    if args.mode == _DISTILL:
+        from training.distill import distill  # noqa: PLC0415
+        from training.export import text_accepts  # noqa: PLC0415
+
+        accepts = text_accepts(settings.heldout.share)
+        taught = distill(settings.log.dir, accepts, args.student, args.out, settings.training)
+        for problem in taught.counts.problems:
+            print(problem, file=sys.stderr)
+        return json.dumps(taught.as_dict()) if args.json else _as_text_taught(taught)
     from training.place import Place  # noqa: PLC0415  # torch takes seconds, and on a full disk fails
 
     place = Place(settings.log.dir, settings.state.dir, model, settings.backend.model, settings.heldout.share)
@@ -101,13 +117,21 @@ def _run(args: argparse.Namespace, settings: Settings, model: Path) -> str:
     return json.dumps(report.as_dict()) if args.json else _as_text(report)
 
 
+def _check_distill(args: argparse.Namespace) -> None:
+    """Raises `ConfigError` when --mode distill lacks what it needs, or what only it takes is given to another mode."""
+    if (args.mode == _DISTILL) != (args.student is not None and args.out is not None):
+        raise ConfigError("--mode distill, --student and --out go together: give all three or none")
+    if args.mode == _DISTILL and args.if_due:
+        raise ConfigError("--if-due makes policies, --mode distill another model: give one of them")
+
+
 def _overrides(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """The flags that were given, as keys of the configuration."""
     flags = ("model", "mode", "max_groups", "learning_rate", "rank", "epochs", "seed")
     given = {
         "log": {"dir": args.log_dir},
         "state": {"dir": args.state_dir},
-        "training": {name: getattr(args, name) for name in flags},
+        "training": {name: getattr(args, name) for name in flags if getattr(args, name) != _DISTILL},
     }
     return {
         section: {name: value for name, value in keys.items() if value is not None} for section, keys in given.items()
@@ -162,6 +186,14 @@ def _as_text(report: Report) -> str:
         else f"nothing to train on: no policy was made; dropped groups: {_listed(counts.dropped_groups)}"
     )
     return "\n".join([*(f"{name:<22}{value}" for name, value in lines.items()), last_line])
+
+
+def _as_text_taught(taught: Distilled) -> str:
+    counts = taught.counts
+    known = f"answers kept          {counts.rows_kept}\ndropped answers       {_listed(counts.dropped_rows)}\n"
+    if taught.out is None:
+        return f"{known}nothing to learn from: no model was made; dropped groups: {_listed(counts.dropped_groups)}"
+    return f"{known}loss                  {taught.losses[0]:.4g} to {taught.losses[-1]:.4g}\nmade {taught.out}"
 
 
 def _drift(step: StepMetrics) -> str:

@@ -15,11 +15,14 @@ from router.enums import Outcome
 from router.log.groups import OnCorrupt, Tally, read_groups
 from router.log.labels import LabelSource
 from router.records import GroupRecord, SampleRecord
+from router.settings import Mode
 from training.dataset import Accepts, Counts, group_fault, group_of, no_signal, relabelled, trusted_labels
 from training.imitation import MAX_DISTINCT
-from training.rows import cut_off, verified
+from training.rows import ModelLimits, cut_off, verified
 
 Line: TypeAlias = dict[str, Any]
+
+NO_LIMIT = 2**31
 
 
 class Format(StrEnum):
@@ -28,6 +31,12 @@ class Format(StrEnum):
     SFT = "sft"  # messages: a conversation that ends with a verified answer
     DPO = "dpo"  # prompt, chosen, rejected: a verified answer and one that failed, of the same request
     GRPO = "grpo"  # prompt, prompt_ids, completion_ids, logprobs, rewards: a group
+
+
+def text_accepts(heldout_share: float) -> Accepts:
+    """What leaves as text: any policy, base model and template."""
+    anything = ModelLimits(NO_LIMIT, NO_LIMIT)
+    return Accepts(None, None, None, anything, heldout_share=heldout_share, mode=Mode.RFT)
 
 
 def exported(log_dir: Path, kind: Format, accepts: Accepts, counts: Counts) -> Iterator[Line]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _FORMATS = ("sft", "dpo", "grpo")
-_NO_LIMIT = 2**31
 
 
 def register(actions: Subparsers) -> None:
@@ -40,23 +40,18 @@ def run(args: argparse.Namespace) -> int:
     from router.fs import replacing  # noqa: PLC0415  # quick `--help`
     from router.registry import PolicyRegistry  # noqa: PLC0415
     from router.settings import Mode, load_settings  # noqa: PLC0415
-    from training.dataset import Accepts, Counts  # noqa: PLC0415
-    from training.export import Format, exported  # noqa: PLC0415
-    from training.rows import ModelLimits  # noqa: PLC0415
+    from training.dataset import Counts  # noqa: PLC0415
+    from training.export import Format, exported, text_accepts  # noqa: PLC0415
 
     settings = load_settings(args.config)
     log_dir = args.dir or settings.log.dir
     if not log_dir.is_dir():
         raise ConfigError(f"there is no group log in {log_dir}: give its directory with --dir or [log] dir")
     kind, counts = Format(args.format), Counts()
-    accepts = Accepts(
-        champion=PolicyRegistry(settings.state.dir).champion().policy,
-        base_model=settings.backend.model if kind is Format.GRPO else None,
-        template_fingerprint=None,
-        limits=ModelLimits(_NO_LIMIT, _NO_LIMIT),
-        heldout_share=settings.heldout.share,
-        mode=Mode.GRPO if kind is Format.GRPO else Mode.RFT,
-    )
+    accepts = text_accepts(settings.heldout.share)
+    if kind is Format.GRPO:
+        champion = PolicyRegistry(settings.state.dir).champion().policy
+        accepts = replace(accepts, champion=champion, base_model=settings.backend.model, mode=Mode.GRPO)
     try:
         with replacing(args.out) as file:
             for line in exported(log_dir, kind, accepts, counts):
