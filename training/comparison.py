@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
+from router.domain import content_text
 from router.errors import TrainingError
 from router.questions import Question
 from router.stats import NO_DATA, Estimate, Rate, bootstrap_mean, bootstrap_ratio, e_value, paired_difference, wilson
@@ -14,6 +16,8 @@ from training.evaluate import Arm, Plan, Trial
 from training.gate import POWER, Decision, Evidence, decide, mcnemar_p, minimum_detectable_effect
 from training.guards import Guard, error_guard, length_guard, set_guard, truncation_guard
 from training.http_client import Answer
+
+_EXAMPLES, _END = 5, 2000  # of wins and of losses; characters kept of an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,15 @@ class ArmSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Example:
+    """A question that one policy solved and the other did not, with the end of both answers."""
+
+    question: str
+    candidate: str
+    champion: str
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """The report. `both` and `neither` count the pairs that decide nothing."""
 
@@ -40,6 +53,8 @@ class Comparison:
     neither: int
     difference: Estimate  # solve rate, candidate minus champion
     e_value: float
+    wins: Sequence[Example]  # the first few
+    losses: Sequence[Example]
     decision: Decision
 
     def as_dict(self) -> dict[str, Any]:
@@ -62,6 +77,8 @@ class Comparison:
             "power": POWER,
             "e_value": self.e_value,
             "arms": {arm.value: asdict(summary) for arm, summary in self.arms.items()},
+            "wins": [asdict(example) for example in self.wins],
+            "losses": [asdict(example) for example in self.losses],
             "guards": [asdict(guard) | {"holds": guard.holds} for guard in evidence.guards],
             "verdict": self.decision.verdict.value,
             "why": self.decision.why,
@@ -106,6 +123,8 @@ def compare(plan: Plan, served: Mapping[Arm, str], trials: Sequence[Trial], alph
         neither=outcomes[False, False],
         difference=paired_difference(solved),
         e_value=e_value(n01, n10),
+        wins=_examples(tested, by_arm, candidate_won=True),
+        losses=_examples(tested, by_arm, candidate_won=False),
         decision=decide(evidence),
     )
 
@@ -123,6 +142,18 @@ def summaries(plan: Plan, served: Mapping[Arm, str], trials: Sequence[Trial]) ->
 def _set_guards(questions: Sequence[Question], by_arm: Mapping[Arm, Mapping[int, Trial]]) -> Iterator[Guard]:
     for name in dict.fromkeys(question.guard for question in questions if question.guard is not None):
         yield set_guard(name, _solved(_pairs([each for each in questions if each.guard == name], by_arm)))
+
+
+def _examples(
+    questions: Sequence[Question], by_arm: Mapping[Arm, Mapping[int, Trial]], *, candidate_won: bool
+) -> list[Example]:
+    found = (
+        Example(content_text(each.messages[-1].get("content")), ours.text[-_END:], theirs.text[-_END:])
+        for each in questions
+        for ours, theirs in _pairs([each], by_arm)
+        if (ours.solved is True) is candidate_won and (theirs.solved is True) is not candidate_won
+    )
+    return list(islice(found, _EXAMPLES))
 
 
 def _solved(pairs: Sequence[tuple[Answer, Answer]]) -> list[tuple[bool, bool]]:

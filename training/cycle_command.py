@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
+from pathlib import Path
 
 import msgspec
 
 from router.errors import ConfigError, TrainingError
 from router.questions import Question, load_questions
-from router.registry import PolicyRegistry
+from router.registry import Policy, PolicyRegistry
 from router.settings import TrainingSection
+from training.comparison import Comparison
 from training.cycle import CycleRunner, NotDue, Ports
 from training.http_client import base_url
 from training.judge import judge
 from training.ledger import Cycle, Ledger
+from training.page import read_report, write_page
 from training.place import Place, new_groups
 from training.progress import training_bar
 
@@ -53,8 +57,20 @@ def _ports(place: Place, training: TrainingSection, questions: tuple[Question, .
     return Ports(
         new_groups=lambda consumed: new_groups(place, training, consumed),
         train=train_for,
-        evaluate=lambda candidate, parent: judge(training, questions, candidate, parent),
+        evaluate=lambda candidate, parent: judge(
+            training, questions, candidate, parent, partial(_add_to_page, place.state_dir, candidate)
+        ),
     )
+
+
+def _add_to_page(state_dir: Path, candidate: Policy, found: Comparison) -> None:
+    """Put the evaluation on the page of the run that made the candidate; the verdict does not depend on that."""
+    folder = state_dir / "training" / str(candidate.manifest.get("run"))
+    verdict = json.loads(json.dumps(found.as_dict()))
+    try:
+        write_page(folder, read_report(folder), verdict)
+    except (ConfigError, TrainingError) as error:
+        print(f"the verdict is not on the page of {candidate.name}: {error}", file=sys.stderr)
 
 
 def _as_json(ended: Cycle | NotDue) -> str:

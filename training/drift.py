@@ -28,6 +28,7 @@ class Drift:
 
     tokens: int
     kl: float | None  # mean k3, nats a token; None, as the others, for rows that hold no logged log-probabilities
+    ratio: float | None  # mean of the policy's probability of a token to the logged one
     clip_fraction: float | None  # share of tokens beyond the bound that holds for their advantage
     ess: float | None  # effective sample size of the importance weights, as a share of the tokens
 
@@ -63,5 +64,5 @@ class DriftMeter:
         tokens, n, kl, clipped, ratio, square = self._sums.tolist()
         self._sums.zero_()
         if not n:
-            return Drift(int(tokens), None, None, None)
-        return Drift(int(tokens), kl / n, clipped / n, ratio * ratio / (n * square))
+            return Drift(int(tokens), None, None, None, None)
+        return Drift(int(tokens), kl / n, ratio / n, clipped / n, ratio * ratio / (n * square))

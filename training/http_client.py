@@ -29,6 +29,7 @@ class NoAnswer(Exception):
 class Answer:
     """What one policy made of one question."""
 
+    text: str
     policy: str  # that the gateway says answered
     solved: bool | None  # None: the checks did not come to a judgement
     reason: str
@@ -58,7 +59,12 @@ class _Verification(msgspec.Struct, frozen=True):
     cost_usd: float | None = None
 
 
+class _Message(msgspec.Struct, frozen=True):
+    content: str | None = None
+
+
 class _Choice(msgspec.Struct, frozen=True):
+    message: _Message = _Message()
     finish_reason: str | None = None
 
 
@@ -122,6 +128,7 @@ async def ask(client: openai.AsyncOpenAI, body: Mapping[str, Any]) -> Answer:
     completion = _decoded(response.content, _Completion)
     verification, usage = completion.verification, completion.usage
     return Answer(
+        text=completion.choices[0].message.content or "" if completion.choices else "",
         policy=verification.policy,
         solved=_solved(verification),
         reason=verification.reason.value,

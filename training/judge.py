@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from router.errors import TrainingError
 from router.questions import Question
 from router.registry import Policy
 from router.settings import TrainingSection
-from training.comparison import compare
+from training.comparison import Comparison, compare
 from training.cycle import Judgement
 from training.evaluate import Arm, Plan, evaluate
 from training.progress import asking_bar
 
 
-def judge(training: TrainingSection, questions: Sequence[Question], candidate: Policy, parent: str | None) -> Judgement:
+def judge(
+    training: TrainingSection,
+    questions: Sequence[Question],
+    candidate: Policy,
+    parent: str | None,
+    done: Callable[[Comparison], None],
+) -> Judgement:
     """Ask the gateway's champion, which must be `parent` (None: the base model), and the candidate all questions.
+
+    `done` is called with all that was found.
 
     Raises `TrainingError` when there is no gateway, when its champion is another, or when nothing was answered.
     """
@@ -35,6 +43,7 @@ def judge(training: TrainingSection, questions: Sequence[Question], candidate: P
             "let both read the same [state] dir"
         )
     found = compare(plan, served, trials, training.alpha)
+    done(found)
     evidence = found.evidence
     return Judgement(
         verdict=found.decision.verdict,

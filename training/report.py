@@ -77,6 +77,7 @@ def manifest(report: Report, groups: Sequence[Group], config: TrainingSection) -
         "staleness": [asdict(each) for each in report.staleness],
         "ended": report.ended,
         "steps": len(report.steps),
+        "run": report.folder.name if report.folder else None,
         "last_step": asdict(report.steps[-1]),
         "libraries": {name: version(name) for name in _LIBRARIES},
     }

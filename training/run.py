@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from router.errors import ThinkTwiceError
 from router.fs import append_durably, write_durably
 from router.registry import PolicyRegistry
 from router.settings import Mode, TrainingSection
@@ -16,6 +17,7 @@ from training.advantage import weigh
 from training.batches import plan_steps
 from training.imitation import as_examples, distinct
 from training.model import load_policy, open_base_model, save_adapter
+from training.page import REPORT, read_report, write_page
 from training.place import Place, read_trainable
 from training.recipe import recipe_sha256
 from training.report import Report, manifest
@@ -23,7 +25,7 @@ from training.shaping import earned, shaped_rewards, terms
 from training.update import StepMetrics, train_policy
 from training.vetting import vet
 
-METRICS, REPORT = "metrics.jsonl", "report.json"
+METRICS = "metrics.jsonl"
 
 
 def train(
@@ -67,8 +69,9 @@ def train(
         report.policy = registry.register(Path(adapter), manifest(report, groups, config), actor="train")
     try:
         write_durably(folder / REPORT, json.dumps(report.as_dict(), indent=2).encode() + b"\n")
-    except OSError as error:
-        report.counts.problems.append(f"{folder / REPORT}: not written: {error}")
+        write_page(folder, read_report(folder))
+    except (OSError, ThinkTwiceError) as error:
+        report.counts.problems.append(f"the report in {folder} is not whole: {error}")
     return report
 
 

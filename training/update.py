@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from transformers import TrainerCallback
@@ -38,10 +39,13 @@ class StepMetrics:
     steps: int  # planned
     rows: int
     tokens: int  # loss tokens
+    reward: float  # mean outcome of the rows, unshaped
+    length: float  # mean loss tokens of a row
     loss: float
     grad_norm: float  # before it is clipped
     entropy: float  # mean over the micro-batches, nats a token
     kl: float | None  # from the logged policy (`cispo`: from the first one of the run), mean k3 in nats a token
+    ratio: float | None  # mean of its probability of a token to the logged one
     clip_fraction: float | None
     ess: float | None  # effective sample size of the importance weights, as a share of the tokens
     seconds: float
@@ -93,15 +97,19 @@ class _Watch(TrainerCallback):
 
     def _metrics(self, step: int, logs: dict[str, Any], drift: Drift) -> StepMetrics:
         started, self._started = self._started, time.perf_counter()
+        rows = [each.row for batch in self._steps[step - 1].micro_batches for each in batch]
         return StepMetrics(
             step=step,
             steps=len(self._steps),
-            rows=sum(map(len, self._steps[step - 1].micro_batches)),
+            rows=len(rows),
             tokens=drift.tokens,
+            reward=fmean(row.reward for row in rows),
+            length=fmean(row.actions for row in rows),
             loss=float(logs["loss"]),
             grad_norm=float(logs["grad_norm"]),
             entropy=float(logs["entropy"]),
             kl=drift.kl,
+            ratio=drift.ratio,
             clip_fraction=drift.clip_fraction,
             ess=drift.ess,
             seconds=self._started - started,

@@ -16,7 +16,8 @@ from tests.support.tiny_policy import logged_row, tiny_model
 from tests.support.training_log import trained_group, write_log
 from tests.support.workshop import BAD, GOOD, NAME, Workshop, logprobs, mixed_group, workshop
 from training.identity import logprobs_of
-from training.run import METRICS, REPORT
+from training.page import PAGE, REPORT
+from training.run import METRICS
 from training.update import Ended
 
 
@@ -61,7 +62,8 @@ def test_a_run_registers_an_immutable_policy_and_leaves_serving_alone(shop: Work
     assert all(line["rows"] == 4 and line["tokens"] == 14 for line in lines)
     assert lines[0]["kl"] < 1e-9 < lines[-1]["kl"]  # the first step starts at the logged policy
     assert json.loads((report.folder / REPORT).read_text())["policy"] == report.policy
-    assert sorted(path.name for path in report.folder.iterdir()) == [METRICS, REPORT]
+    assert sorted(path.name for path in report.folder.iterdir()) == [METRICS, PAGE, REPORT]
+    assert f"<h1>{report.policy}</h1>" in (report.folder / PAGE).read_text()
 
 
 def test_22_seed_and_data_decide_every_byte(shop: Workshop, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from tests.support.training_log import write_log
 from tests.support.workshop import Workshop, mixed_group, workshop
 from training import command
 from training.ledger import Ledger
+from training.page import PAGE
 
 QUESTIONS, GROUPS = 60, 4
 CONFIG = """
@@ -128,6 +129,8 @@ def test_a_real_gateway_judges_the_candidate(tmp_path: Path) -> None:
     assert shop.registry.champion().policy is None
     assert {body["model"] for body in engine.chats() if body.get("cache_salt")} == {MODEL, policy.name}
     assert policy.manifest["cycle"] == line["id"]
+    page = (shop.place.state_dir / "training" / policy.manifest["run"] / PAGE).read_text()
+    assert "Gate: hold: not shown to be better" in page
 
 
 def test_not_due_says_how_many_there_are_and_writes_nothing(shop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
