@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
+import msgspec
+
 from router.domain import CheckSpec, Prompt, VerificationSpec
 
-_KEY_SCHEMA = 1
+_KEY_SCHEMA = 2
 
 
 def cache_key(
@@ -36,7 +38,11 @@ def cache_key(
         "tools": [[tool.name, tool.version] for tool in verification.tools],
         "max_turns": verification.max_turns,
     }
-    digest = blake2b(_CANONICAL.encode(canonical).encode("utf-8", "surrogatepass"), digest_size=32).digest()
+    try:
+        text = _CANONICAL.encode(canonical)
+    except (UnicodeEncodeError, OverflowError):  # half of a surrogate pair, or an integer beyond 64 bits
+        text = json.dumps(canonical, sort_keys=True, default=_plain).encode()
+    digest = blake2b(text, digest_size=32).digest()
     return key_of(digest), digest
 
 
@@ -62,4 +68,4 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not part of a JSON request")
 
 
-_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)
+_CANONICAL = msgspec.msgpack.Encoder(order="sorted", enc_hook=_plain)

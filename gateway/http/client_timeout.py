@@ -30,7 +30,7 @@ def client_timeout_s(headers: Mapping[str, str], *, stream: bool) -> float | Non
     if stream:
         return None
     for name in _SDK_HEADERS:
-        if (seconds := _seconds(headers.get(name, ""))) is not None:
+        if (given := headers.get(name)) is not None and (seconds := _seconds(given)) is not None:
             return seconds - min(_MARGIN_S, _MARGIN_SHARE * seconds)
     return None
 

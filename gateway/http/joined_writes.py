@@ -15,6 +15,7 @@ class JoinedWrites:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self.is_closing = transport.is_closing  # asked with each request: not through `__getattr__`
         self._loop = asyncio.get_running_loop()
         self._held = b""
         self._holding = False
