@@ -82,6 +82,8 @@ def _type_name(annotation: Any) -> str:
         return f"list of {listed}" if listed.startswith("`") else f"list of {listed}s"
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
         return ", ".join(f"`{value}`" for value in annotation)
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return "table"
     return _NAMES[origin or annotation]
 
 

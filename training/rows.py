@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import cast
 
 from router.enums import CheckClass, Outcome
 from router.log.labels import LabelSource
@@ -129,12 +130,15 @@ def cut_off(sample: SampleRecord) -> bool:
 
 def _misfits(prompt: Sequence[int], ids: Sequence[int], limits: ModelLimits) -> dict[str, bool]:
     return {
-        "token_range": not all(0 <= token < limits.vocab_size for token in (*prompt, *ids)),
+        "token_range": min((*prompt, *ids), default=0) < 0 or max((*prompt, *ids), default=0) >= limits.vocab_size,
         "too_long": len(prompt) + len(ids) > limits.max_length,
     }
 
 
 def _finite(logprobs: Sequence[float | None]) -> tuple[float, ...] | None:
     """The log-probabilities, None when one of them is missing, not finite, above 0, or an engine's floor."""
-    known = tuple(value for value in logprobs if value is not None and LOGPROB_FLOOR <= value <= 0)
-    return known if len(known) == len(logprobs) else None
+    if None in logprobs:
+        return None
+    known = cast(tuple[float, ...], tuple(logprobs))
+    within = isfinite(sum(known)) and min(known, default=0.0) >= LOGPROB_FLOOR and max(known, default=0.0) <= 0
+    return known if within else None

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from gateway.adapters.segment_file import SegmentFile
 from router.errors import ConfigError, LogUnavailable, RecordError
+from router.log.redaction import Redactor
 from router.log.segments import frame
 from router.records import GroupRecord, encode
 from router.settings import LogSection
@@ -47,6 +48,7 @@ class SegmentLog:
         self._section = section
         self._sync_timeout_s = sync_timeout_s
         self._file = file
+        self._redactor = Redactor(section.redact)
         self._queue: deque[_Pending] = deque()
         self._queued_bytes = 0
         self._wake = threading.Condition()
@@ -114,7 +116,7 @@ class SegmentLog:
         Raises `RecordError` for a group that cannot be stored in any case, `LogUnavailable` when the log is closed or,
         in `sync` mode, when the disk does not take it in time (it is kept and still written later).
         """
-        data = _framed(record)
+        data = self._framed(record)
         loop = asyncio.get_running_loop()
         committed = loop.create_future() if self._section.mode == "sync" else None
         with self._wake:
@@ -141,6 +143,12 @@ class SegmentLog:
         if self._thread.is_alive():
             self.dropped = len(self._queue)
             raise LogUnavailable(f"{self.dropped} group(s) could not be written before the end: {self._failure}")
+
+    def _framed(self, record: GroupRecord) -> bytes:
+        try:
+            return frame(encode(self._redactor.group(record)))
+        except (OverflowError, ValueError, TypeError, RecursionError) as error:
+            raise RecordError(f"group {record.group_id} cannot be stored: {error}") from error
 
     def _run(self) -> None:
         backoff = _BACKOFF_S[0]
@@ -221,10 +229,3 @@ class SegmentLog:
 def _resolve(committed: asyncio.Future[None]) -> None:
     if not committed.done():
         committed.set_result(None)
-
-
-def _framed(record: GroupRecord) -> bytes:
-    try:
-        return frame(encode(record))
-    except (OverflowError, ValueError, TypeError, RecursionError) as error:
-        raise RecordError(f"group {record.group_id} cannot be stored: {error}") from error

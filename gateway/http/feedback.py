@@ -21,6 +21,7 @@ from gateway.http.fields import convert, loads_object
 from gateway.tenants.keys import Caller, Role
 from router.errors import InvalidRequest, LogUnavailable
 from router.log.labels import Label, LabelSource, Minutes, Note, Rating, Resolution, Score, Team, append_label
+from router.log.redaction import Redactor
 from router.settings import Settings
 
 MAX_BODY_BYTES = 64 * 1024
@@ -48,6 +49,7 @@ class Labelling:
 
     def __init__(self, deps: Dependencies, admission: Admission, settings: Settings) -> None:
         self._deps, self._admission, self._settings = deps, admission, settings
+        self._redactor = Redactor(settings.log.redact)
 
     async def feedback(self, request: Request) -> Response:
         """Take one feedback. Raises `InvalidRequest`, `NotAdmitted` or `LogUnavailable`; `ClientGone`."""
@@ -65,7 +67,7 @@ class Labelling:
         """Put a label on disk; what to answer. Raises `LogUnavailable`."""
         self._deps.log.admit()
         try:
-            await asyncio.to_thread(append_label, self._settings.log.dir, label)
+            await asyncio.to_thread(append_label, self._settings.log.dir, self._redactor.label(label))
         except OSError as error:
             raise LogUnavailable(f"the label is not on disk: {error.strerror or error}") from error
         self._deps.metrics.observe_label(label)

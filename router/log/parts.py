@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from router.errors import LogUnavailable, SegmentCorrupt
 from router.log.manifest import PARQUET_DIR, CompactedSegment, Manifest, SegmentKey
 from router.log.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, check_seal, first_seq, payloads
-from router.records import GroupHead, decode_head
+from router.records import GroupHead, decode_head, uncompressed
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -138,9 +138,23 @@ def parquet_module() -> ModuleType:
     return parquet
 
 
+class _Payload:
+    """Decompressed once, however often it is decoded."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+
+    def whole(self) -> bytes:
+        self._payload = uncompressed(self._payload)
+        return self._payload
+
+    def head(self) -> GroupHead:
+        return decode_head(self.whole())
+
+
 def _of_payload(part: Part, seq: int, payload: bytes) -> Stored:
-    position, forgotten = Position(part.worker, seq), payload == FORGOTTEN
-    return Stored(part.path, position, part.first_seq, lambda: decode_head(payload), lambda: payload, forgotten)
+    position, once = Position(part.worker, seq), _Payload(payload)
+    return Stored(part.path, position, part.first_seq, once.head, once.whole, payload == FORGOTTEN)
 
 
 def _of_row(part: Part, row: Row) -> Stored:

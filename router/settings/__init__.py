@@ -19,6 +19,7 @@ from router.settings.serving import (
     EnginesSection,
     EscalationSection,
     LogSection,
+    RedactSection,
     RedisSection,
     ServerSection,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "PolicySection",
     "PriceSection",
     "ProfileSection",
+    "RedactSection",
     "RedisSection",
     "RouterSection",
     "SampleBounds",

@@ -85,6 +85,13 @@ class RedisSection(Section):
     memory_entries: int = Field(2000, ge=1, description="Entries of the in-process cache used without Redis.")
 
 
+class RedactSection(Section):
+    """One thing that is not written to the group log."""
+
+    pattern: str = Field(min_length=1, description="RE2 pattern.")
+    replacement: str = Field("[redacted]", description="What stands in its place, literally.")
+
+
 class LogSection(Section):
     """The group log."""
 
@@ -97,6 +104,9 @@ class LogSection(Section):
     segment_s: float = Field(600.0, gt=0, description="Age at which a segment is sealed, in seconds.")
     queue_groups: int = Field(2000, ge=1, description="Groups that may wait for the disk before requests are refused.")
     min_free_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Free disk space below which requests are refused.")
+    redact: tuple[RedactSection, ...] = Field(
+        (), max_length=100, description="What is replaced in texts before they are written: `pattern`, `replacement`."
+    )
     keep_days: float | None = Field(
         None, gt=0, description="Age from which `log compact` removes groups and labels, in days; by default none."
     )

@@ -30,6 +30,11 @@ class LinearPattern:
         """Whether the pattern matches all of `text`."""
         return self._compiled.fullmatch(text) is not None
 
+    def replace(self, text: str, replacement: str) -> str:
+        """`text` with `replacement`, taken literally, for every match. Raises `ValueError` for a lone surrogate."""
+        changed: str = self._compiled.sub(lambda _: replacement, text)
+        return changed
+
     def search(self, text: str) -> bool:
         """Whether the pattern matches somewhere in `text`."""
         return self._compiled.search(text) is not None
