@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _examine(settings: Settings) -> list[Finding]:
     from gateway.doctor.configuration import examine_configuration  # noqa: PLC0415
-    from gateway.doctor.engine import examine_engine  # noqa: PLC0415
+    from gateway.doctor.engine import examine_engine, examine_larger  # noqa: PLC0415
     from gateway.doctor.isolation import examine_sandbox  # noqa: PLC0415
     from gateway.doctor.machine import examine_machine  # noqa: PLC0415
     from gateway.doctor.store import examine_store  # noqa: PLC0415
@@ -55,4 +55,6 @@ async def _examine(settings: Settings) -> list[Finding]:
     findings = [*examine_configuration(settings), *examine_machine(settings), await examine_sandbox(settings)]
     for url in settings.backend.urls:
         findings += [finding async for finding in examine_engine(url, settings.backend)]
+    if settings.escalation is not None:
+        findings += [await examine_larger(url, settings.escalation) for url in settings.escalation.urls]
     return findings + [finding async for finding in examine_store(settings)]

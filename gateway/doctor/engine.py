@@ -11,7 +11,7 @@ from gateway.adapters.vllm import VllmBackend
 from gateway.doctor.clock import compare_clock
 from gateway.doctor.finding import Finding, failed, good, warning
 from router.errors import BackendError
-from router.settings import BackendSection
+from router.settings import BackendSection, EscalationSection
 
 _TIMEOUT_S = 5.0
 _CACHE_CONFIG = b"vllm:cache_config_info{"
@@ -42,6 +42,20 @@ async def examine_engine(url: str, section: BackendSection) -> AsyncIterator[Fin
             yield finding
         if (finding := await _clock(engine, url)) is not None:
             yield finding
+
+
+async def examine_larger(url: str, section: EscalationSection) -> Finding:
+    """The engine of the larger model; without it requests are answered, and nothing is escalated."""
+    async with VllmBackend(url, api_key=section.api_key, connect_timeout_s=section.connect_timeout_s) as engine:
+        try:
+            info = await engine.probe()
+        except BackendError as error:
+            return warning("larger model", f"nothing is escalated: {error}", "start it, or remove [escalation]")
+    served = ", ".join(info.models) or "no model"
+    if section.model not in info.models:
+        cure = f"set [escalation] model to one of: {served}"
+        return failed("larger model", f"{url} does not serve {section.model}", cure)
+    return good("larger model", f"{url} serves {section.model}")
 
 
 async def _adapters(engine: VllmBackend) -> Finding:

@@ -14,12 +14,12 @@ from aiohttp import web
 
 from gateway.commands import doctor
 from gateway.doctor.clock import compare_clock
-from gateway.doctor.engine import examine_engine
+from gateway.doctor.engine import examine_engine, examine_larger
 from gateway.doctor.finding import Finding, Level
 from gateway.doctor.isolation import examine_sandbox
 from gateway.doctor.machine import examine_machine
 from gateway.doctor.store import examine_store
-from router.settings import Settings, load_settings
+from router.settings import EscalationSection, Settings, load_settings
 from tests.support.mock_engine import MODEL, MockEngine
 from tests.support.redis_server import RedisServer
 
@@ -146,6 +146,13 @@ async def test_a_redis_that_keeps_its_configuration_to_itself(redis: RedisServer
     redis.command("ACL", "SETUSER", "default", "-config")
     found = await by_name(examine_store(settings(redis={"url": redis.url})))
     assert found["redis memory"].level is Level.WARNING and "cannot be read" in found["redis memory"].detail
+
+
+@pytest.mark.parametrize(("model", "level"), [(MODEL, Level.OK), ("another", Level.FAILED)])
+async def test_the_larger_model(engine: LikeVllm, model: str, level: Level) -> None:
+    assert (await examine_larger(engine.url, EscalationSection(url=engine.url, model=model))).level is level
+    gone = "http://127.0.0.1:9"
+    assert (await examine_larger(gone, EscalationSection(url=gone, model=model))).level is Level.WARNING
 
 
 async def test_no_redis_a_wrong_url_and_a_dead_one(redis: RedisServer) -> None:
