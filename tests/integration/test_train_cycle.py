@@ -6,6 +6,8 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -162,3 +164,23 @@ def test_activation_checkpointing_changes_nothing_but_the_memory(shop: Workshop)
     trained = [logprobs(shop.policy(report.policy), GOOD) for report in (plain, lean)]
     assert trained[0] != logprobs(tiny_model(), GOOD)
     assert trained[1] == pytest.approx(trained[0], abs=1e-4)
+
+
+class Cooled:
+    """A model that is sampled at a temperature, and logs the log-probabilities of that distribution."""
+
+    def __init__(self, model: Any, temperature: float) -> None:
+        self.device, self._model, self._temperature = model.device, model, temperature
+
+    def __call__(self, input_ids: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=self._model(input_ids=input_ids).logits / self._temperature)
+
+
+def test_logprobs_of_another_temperature_are_refused_with_the_reason(shop: Workshop) -> None:
+    shop.log(Cooled(tiny_model(), 0.6), 4)
+    with pytest.raises(TrainingError, match=r"rows of embedded 1 are not of the policy they name: .* temperature"):
+        shop.train()
+    assert shop.registry.policies() == ()
+    warm = Workshop(replace(shop.place, log_dir=shop.place.log_dir.with_name("warm")))
+    warm.log(Cooled(tiny_model(), 1.0), 4)
+    assert warm.train().policy is not None

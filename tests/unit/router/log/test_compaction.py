@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -329,3 +330,23 @@ def test_who_has_no_pyarrow_reads_segments_and_is_told_of_the_rest(log_dir: Path
     run(log_dir)
     assert "LogUnavailable: Parquet files need pyarrow" in said(read)
     assert said(listed) == "(None, False)\n"
+
+
+def test_two_at_once_are_one_after_the_other(log_dir: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: run(log_dir), range(2)))
+    assert sorted(each.files for each in done) == [0, 1]
+    assert ids(log_dir) == NAMES
+
+
+def test_a_disk_that_fills_up_meanwhile_leaves_the_segments(log_dir: Path) -> None:
+    """RLIMIT_FSIZE makes the kernel refuse the rest of a file, as a full disk does."""
+    lines = ["import resource, sys", "from router.cli import main"]
+    lines += ["resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))"]
+    lines += [f"sys.exit(main(['log', 'compact', '--dir', {str(log_dir)!r}]))"]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "cannot change the group log" in done.stderr and "run this again" in done.stderr
+    assert len(segments(log_dir, SEALED)) == 3 and list((log_dir / "parquet").iterdir()) == []
+    assert ids(log_dir) == NAMES
+    assert run(log_dir).groups == 6 and ids(log_dir) == NAMES
