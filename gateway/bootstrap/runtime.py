@@ -46,9 +46,8 @@ from router.guardrails import Guardrails, PolicyVerifier
 from router.heldout import load_salt
 from router.log.index import GroupIndex
 from router.log.labels import append_label
-from router.ports import Classifier, Verifier
+from router.ports import Verifier
 from router.registry import PolicyRegistry
-from router.rotation import RotatedVerifier
 from router.route import Router, RouterSettings
 from router.settings import RouterSection, Settings
 from router.verify.measured import measured_rates
@@ -73,13 +72,12 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         larger = _larger(settings, adapters, metrics)
         model = settings.judge.model
         judge = None if model is None else Judge(metered, model, metrics, lambda: deps.engine)
-        verifier = _rotated(settings, adapters)
-        audits = Audits(verifier, metrics, partial(append_label, log_dir), settings.verify.audit_share)
+        audits = Audits(adapters.verifier, metrics, partial(append_label, log_dir), settings.verify.audit_share)
         registry = PolicyRegistry(settings.state.dir)
         policies = PolicyDirectory(registry, backend, settings.backend.model)
         deps = Dependencies(
             backend=metered,
-            verifier=JudgingVerifier(_guarded(settings, verifier, adapters.classifier), judge),
+            verifier=JudgingVerifier(_guarded(settings, adapters), judge),
             guardrails=Guardrails(settings.policy.lists, settings.verify.timeout_s),
             audits=audits,
             canary=CanaryWatch(registry, policies, settings.state.dir),
@@ -148,16 +146,10 @@ def router_settings(section: RouterSection) -> RouterSettings:
     )
 
 
-def _rotated(settings: Settings, adapters: Adapters) -> Verifier:
-    """The verifier, some checks of which change places with their second verifiers, if the operator says so."""
-    types = settings.verify.rotate
-    return RotatedVerifier(adapters.verifier, types) if types else adapters.verifier
-
-
-def _guarded(settings: Settings, verifier: Verifier, classifier: Classifier | None) -> Verifier:
+def _guarded(settings: Settings, adapters: Adapters) -> Verifier:
     """The verifier behind the operator's policy lists, if there are any."""
     lists = settings.policy.lists
-    return PolicyVerifier(verifier, lists, classifier) if lists else verifier
+    return PolicyVerifier(adapters.verifier, lists, adapters.classifier) if lists else adapters.verifier
 
 
 def _limiter(settings: Settings, limits: dict[str, Limits], adapters: Adapters) -> Limiter:

@@ -15,7 +15,6 @@ from gateway.http.fields import convert, loads_object
 from router.domain import Prompt, Sampling
 from router.enums import Effort, Purpose
 from router.errors import InvalidRequest
-from router.rotation import rotated
 from router.settings import Settings
 from router.verify.judging import with_question
 from router.verify.spec import merge
@@ -116,7 +115,6 @@ def parse_chat(
         options.get("response_format") if (fields.n or 1) == 1 else None,
         settings.verify.timeout_s,
     )
-    spec = rotated(spec, settings.verify.rotate)
     if (fields.n or 1) > 1 and spec.checks:
         raise InvalidRequest("n above 1 cannot be combined with checks: use verification.samples", param="n")
     if spec.tools:

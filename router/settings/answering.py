@@ -46,9 +46,6 @@ class VerifySection(Section):
     timeout_s: float = Field(3.0, gt=0, le=10, description="Default deadline of one check, in seconds.")
     queue: int = Field(64, ge=1, description="Candidates that may wait for a worker before requests are refused.")
     audit_share: float = Field(0.05, ge=0, le=1, description="Share of verified answers that a second verifier reads.")
-    rotate: tuple[Literal["constraints", "json_schema", "regex"], ...] = Field(
-        (), description="Checks that change places with their second verifier: it decides, the check audits."
-    )
 
 
 class JudgeSection(Section):

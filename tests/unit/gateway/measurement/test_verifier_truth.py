@@ -94,8 +94,6 @@ async def test_rewritten_programs_vote_together_and_second_verifiers_read_what_t
     }
     for seconds in seconds_of(found):
         assert seconds.check == "sql" or seconds.disputes.successes == 0, seconds
-        if seconds.check in ("constraints", "json_schema", "regex"):  # `[verify] rotate` lets them decide
-            assert seconds.agreements.value == 1.0 and seconds.agreements.n >= 5, seconds
 
 
 async def test_second_verifiers_are_counted_against_verdict_and_truth() -> None:
