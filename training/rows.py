@@ -57,9 +57,14 @@ def verified(sample: SampleRecord) -> bool:
 
 
 def verified_row(record: GroupRecord, sample: SampleRecord, limits: ModelLimits) -> Row | str:
-    """The row of this sample for imitation, or the reason why it is none. How it was drawn does not matter."""
+    """The row of this sample for imitation, or the reason why it is none. How it was drawn does not matter.
+
+    A larger model's sample counts where its engine read the prompt as the same tokens: else its ids say another text.
+    """
+    foreign = sample.policy != record.policy and sample.prompt_token_ids != record.prompt_token_ids
     prompt, ids, mask = record.prompt_token_ids or (), sample.completion_token_ids or (), _mask(sample)
     faults = {
+        "other_tokens": foreign,
         "tool_turns": bool(sample.turns),
         "censored": sample.censored,
         "truncated": cut_off(sample),

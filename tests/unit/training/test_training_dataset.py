@@ -15,10 +15,11 @@ from router.log.segments import CORRUPT, frame
 from router.log.tombstones import add_tombstone
 from router.log.writer import SegmentWriter
 from router.records import GroupRecord, encode
+from tests.support.groups import CHECK
 from tests.support.training_log import FINGERPRINT, PROMPT, trained_group, trained_sample, write_log
 from training.dataset import Accepts, Counts, Dataset, read_dataset, trainable
 from training.ledger import Cycle, Ledger
-from training.rows import ModelLimits
+from training.rows import ModelLimits, Row, verified_row
 
 LIMITS = ModelLimits(vocab_size=100, max_length=16)
 
@@ -260,3 +261,12 @@ def test_the_dataset_is_the_same_from_segments_and_from_parquet(tmp_path: Path, 
     found = read_dataset(tmp_path / "log", Accepts(None, None, FINGERPRINT, LIMITS), 1000)
     assert found.groups == expected.groups and len(found.groups) == 2
     assert found.counts == expected.counts
+
+
+@pytest.mark.parametrize(("prompt_ids", "imitated"), [(PROMPT, True), ((9, 9), False), (None, False)])
+def test_a_larger_models_sample_is_imitated_only_in_the_same_tokens(
+    prompt_ids: tuple[int, ...] | None, imitated: bool
+) -> None:
+    drawn = trained_sample(5, 1.0, policy="big", prompt_token_ids=prompt_ids, checks=(CHECK,))
+    found = verified_row(trained_group("g", samples=(drawn,)), drawn, LIMITS)
+    assert isinstance(found, Row) if imitated else found == "other_tokens"
