@@ -121,7 +121,9 @@ class RedisStore:
     @staticmethod
     async def _make_ready(connection: AbstractConnection) -> None:
         """Connect it, again where the server has closed it since its last use."""
-        if connection.is_connected and await connection.can_read():
+        if connection.is_connected:
+            if not await connection.can_read():
+                return
             await connection.disconnect(nowait=True)
         await connection.connect()  # type: ignore[no-untyped-call]
 
