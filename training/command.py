@@ -94,8 +94,9 @@ def _run(args: argparse.Namespace, settings: Settings, model: Path) -> str:
     if args.mode == _DISTILL:
         from training.distill import distill  # noqa: PLC0415
         from training.export import text_accepts  # noqa: PLC0415
+        from training.overlap import evaluation_prompts  # noqa: PLC0415
 
-        accepts = text_accepts(settings.heldout.share)
+        accepts = text_accepts(settings.heldout.share, evaluation_prompts(settings.training))
         taught = distill(settings.log.dir, accepts, args.student, args.out, settings.training)
         for problem in taught.counts.problems:
             print(problem, file=sys.stderr)

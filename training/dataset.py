@@ -20,6 +20,7 @@ from router.log.labels import LABEL_FILE, TrustedLabels, read_labels
 from router.log.parts import Position
 from router.records import GroupHead, GroupRecord
 from router.settings import Mode
+from training.overlap import Heldout, Messages
 from training.rows import ModelLimits, Row, training_row, verified_row
 
 _CUT_SHORT = (Stopped.DEADLINE, Stopped.BUDGET, Stopped.SHED)
@@ -51,6 +52,7 @@ class Accepts:
     template_fingerprint: str | None  # None: any
     limits: ModelLimits
     heldout_share: float = 0.0
+    questions: tuple[Messages, ...] = ()  # messages of the evaluations' held-out questions
     mode: Mode = Mode.GRPO
     older: tuple[str | None, ...] = ()  # champions before this one, whose rows may train as well
 
@@ -133,13 +135,16 @@ def trainable(log_dir: Path, accepts: Accepts, counts: Counts, on_corrupt: OnCor
     """
     tally, seen = Tally(), set[bytes]()
     base_models: set[str] = set()
-    labels = trusted_labels(log_dir, tally)
+    labels, held = trusted_labels(log_dir, tally), held_out(log_dir, accepts)
     for stored, head in read_stored(log_dir, on_corrupt=on_corrupt, tally=tally):
         counts.groups_read += 1
         digest = blake2b(head.group_id.encode(), digest_size=16).digest()
         reason = "duplicate" if digest in seen else group_fault(head, accepts)
         seen.add(digest)
         if reason is None and (record := whole(stored, tally)) is not None:
+            if held.repeated_by(record.messages):
+                counts.dropped_groups["near_heldout"] += 1
+                continue
             group = group_of(relabelled(record, labels), accepts, counts)
             reason = no_signal(group, accepts.mode)
             if reason is None:
@@ -153,6 +158,17 @@ def trainable(log_dir: Path, accepts: Accepts, counts: Counts, on_corrupt: OnCor
         raise ConfigError(
             f"the log holds groups of several base models ({', '.join(sorted(base_models))}): set [backend] model"
         )
+
+
+def held_out(log_dir: Path, accepts: Accepts) -> Heldout:
+    """The prompts of the held-out split that were logged, and the questions of evaluations. Raises as `trainable`."""
+    held, tally = Heldout(), Tally()
+    for messages in accepts.questions:
+        held.add(messages)
+    for stored, head in read_stored(log_dir, on_corrupt=OnCorrupt.SKIP, tally=tally):
+        if _is_heldout(head, accepts) and (record := whole(stored, tally)) is not None:
+            held.add(record.messages)
+    return held
 
 
 def trusted_labels(log_dir: Path, tally: Tally) -> TrustedLabels:
@@ -178,13 +194,17 @@ def group_fault(record: GroupHead | GroupRecord, accepts: Accepts) -> str | None
     faults = {
         "no_consent": not record.train_consent,
         "purpose": record.purpose is Purpose.EVAL,
-        "heldout": record.heldout or is_heldout(record.prompt_hash, accepts.heldout_share),
+        "heldout": _is_heldout(record, accepts),
         "other_model": accepts.base_model not in (None, record.base_model),
         "other_policy": accepts.mode is Mode.GRPO
         and record.policy not in {name or record.base_model for name in (accepts.champion, *accepts.older)},
         "template": accepts.template_fingerprint not in (None, record.template_fingerprint),
     }
     return next((reason for reason, found in faults.items() if found), None)
+
+
+def _is_heldout(record: GroupHead | GroupRecord, accepts: Accepts) -> bool:
+    return record.heldout or is_heldout(record.prompt_hash, accepts.heldout_share)
 
 
 def group_of(record: GroupRecord, accepts: Accepts, counts: Counts) -> Group:

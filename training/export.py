@@ -16,8 +16,9 @@ from router.log.groups import OnCorrupt, Tally, read_groups
 from router.log.labels import LabelSource
 from router.records import GroupRecord, SampleRecord
 from router.settings import Mode
-from training.dataset import Accepts, Counts, group_fault, group_of, no_signal, relabelled, trusted_labels
+from training.dataset import Accepts, Counts, group_fault, group_of, held_out, no_signal, relabelled, trusted_labels
 from training.imitation import MAX_DISTINCT
+from training.overlap import Messages
 from training.rows import ModelLimits, cut_off, verified
 
 Line: TypeAlias = dict[str, Any]
@@ -33,10 +34,10 @@ class Format(StrEnum):
     GRPO = "grpo"  # prompt, prompt_ids, completion_ids, logprobs, rewards: a group
 
 
-def text_accepts(heldout_share: float) -> Accepts:
+def text_accepts(heldout_share: float, questions: tuple[Messages, ...]) -> Accepts:
     """What leaves as text: any policy, base model and template."""
     anything = ModelLimits(NO_LIMIT, NO_LIMIT)
-    return Accepts(None, None, None, anything, heldout_share=heldout_share, mode=Mode.RFT)
+    return Accepts(None, None, None, anything, heldout_share=heldout_share, questions=questions, mode=Mode.RFT)
 
 
 def exported(log_dir: Path, kind: Format, accepts: Accepts, counts: Counts) -> Iterator[Line]:
@@ -46,7 +47,7 @@ def exported(log_dir: Path, kind: Format, accepts: Accepts, counts: Counts) -> I
     group, and one an answer. Raises `RecordError` when the list of the forgotten is damaged.
     """
     tally = Tally()
-    labels = trusted_labels(log_dir, tally)
+    labels, held = trusted_labels(log_dir, tally), held_out(log_dir, accepts)
     taken: dict[str, set[bytes]] = defaultdict(set)
     make: Mapping[Format, Callable[[GroupRecord], list[Line]]] = {
         Format.SFT: lambda record: _examples(record, counts, taken),
@@ -57,6 +58,8 @@ def exported(log_dir: Path, kind: Format, accepts: Accepts, counts: Counts) -> I
     for _, record in read_groups(log_dir, on_corrupt=OnCorrupt.SKIP, tally=tally):
         counts.groups_read += 1
         reason = "duplicate" if record.group_id in seen else group_fault(record, accepts)
+        if reason is None and held.repeated_by(record.messages):
+            reason = "near_heldout"
         seen.add(record.group_id)
         if reason is not None:
             counts.dropped_groups[reason] += 1

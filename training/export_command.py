@@ -42,13 +42,14 @@ def run(args: argparse.Namespace) -> int:
     from router.settings import Mode, load_settings  # noqa: PLC0415
     from training.dataset import Counts  # noqa: PLC0415
     from training.export import Format, exported, text_accepts  # noqa: PLC0415
+    from training.overlap import evaluation_prompts  # noqa: PLC0415
 
     settings = load_settings(args.config)
     log_dir = args.dir or settings.log.dir
     if not log_dir.is_dir():
         raise ConfigError(f"there is no group log in {log_dir}: give its directory with --dir or [log] dir")
     kind, counts = Format(args.format), Counts()
-    accepts = text_accepts(settings.heldout.share)
+    accepts = text_accepts(settings.heldout.share, evaluation_prompts(settings.training))
     if kind is Format.GRPO:
         champion = PolicyRegistry(settings.state.dir).champion().policy
         accepts = replace(accepts, champion=champion, base_model=settings.backend.model, mode=Mode.GRPO)

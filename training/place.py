@@ -13,6 +13,7 @@ from training.dataset import Accepts, Counts, Dataset, read_dataset, trainable
 from training.identity import template_fingerprint
 from training.ledger import Consumed
 from training.model import BaseModel, open_base_model
+from training.overlap import evaluation_prompts
 from training.staleness import MAX_LAG
 
 
@@ -67,6 +68,7 @@ def _accepts(place: Place, base: BaseModel, parent: Policy | None, config: Train
         template_fingerprint=template_fingerprint(base.tokenizer),
         limits=base.limits,
         heldout_share=place.heldout_share,
+        questions=evaluation_prompts(config),
         mode=config.mode,
         older=tuple(policy.name if policy else None for policy in older),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from router.enums import Purpose, Stopped
 from router.errors import ConfigError
@@ -22,6 +23,7 @@ from training.ledger import Cycle, Ledger
 from training.rows import ModelLimits, Row, verified_row
 
 LIMITS = ModelLimits(vocab_size=100, max_length=16)
+ANOTHER = ({"role": "user", "content": "Another question"},)
 
 
 def read(log_dir: Path, *records: GroupRecord, max_groups: int = 1000, **accepts: Any) -> Dataset:
@@ -48,12 +50,30 @@ def test_a_sound_group_is_kept_whole(tmp_path: Path) -> None:
     assert not dataset.counts.dropped_rows
 
 
+def test_near_repeats_of_what_is_held_out_do_not_train(tmp_path: Path) -> None:
+    def asking(group: GroupRecord, text: str) -> GroupRecord:
+        return replace(group, messages=({"role": "user", "content": text},))
+
+    story = "A farmer has seven brown hens and buys three more on Monday. How many hens has he now?"
+    question = "Which of these rivers flows into the Black Sea: the Po, the Dnieper or the Rhone?"
+    dataset = read(
+        tmp_path,
+        asking(trained_group("held", (1.0, 0.0), heldout=True), story),
+        asking(trained_group("near", (1.0, 0.0)), story.replace("Monday", "Friday")),
+        asking(trained_group("asked", (1.0, 0.0)), "Think. " + question),
+        asking(trained_group("free", (1.0, 0.0)), "How many hens lay how many eggs in a day, or in a week, on a farm?"),
+        questions=(({"role": "user", "content": question},),),
+    )
+    assert ids(dataset) == ["free"]
+    assert dataset.counts.dropped_groups == {"heldout": 1, "near_heldout": 2}
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
         ({"train_consent": False}, "no_consent"),
         ({"purpose": Purpose.EVAL}, "purpose"),
-        ({"heldout": True}, "heldout"),
+        ({"heldout": True, "messages": ANOTHER}, "heldout"),
         ({"policy": "policy-1-00000000"}, "other_policy"),
         ({"template_fingerprint": "0" * 64}, "template"),
         ({"template_fingerprint": None}, "template"),
@@ -250,7 +270,7 @@ def test_groups_beyond_the_limit_are_read_once_and_a_damaged_segment_is_not(tmp_
 def test_the_dataset_is_the_same_from_segments_and_from_parquet(tmp_path: Path, kept: str) -> None:
     records = [
         trained_group("a", (1.0, 0.0)),
-        trained_group("b", heldout=True),
+        trained_group("b", heldout=True, messages=ANOTHER),
         trained_group("c", (1.0, 1.0)),
         trained_group("d", purpose=Purpose.EVAL),
         trained_group("e", (0.0, 0.5, 1.0)),

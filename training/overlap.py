@@ -1,0 +1,70 @@
+"""Which logged prompts nearly repeat a held-out one, and so would leak it into training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, TypeAlias
+
+from router.domain import content_text
+from router.heldout import normalise
+from router.questions import load_questions
+from router.settings import TrainingSection
+
+WORDS = 5  # of a run
+SHARE = 0.6  # of a prompt's runs, those of templates apart, from which it is a repeat
+TEMPLATE = 3  # held-out prompts with the same run: it is their template's, and says nothing
+
+
+Messages: TypeAlias = Sequence[Mapping[str, Any]]
+
+
+@dataclass(slots=True)
+class Heldout:
+    """The held-out prompts: their texts, and the runs of `WORDS` words of each one's last message.
+
+    After the decontamination of GPT-3 (arXiv 2005.14165, appendix C), which drops what shares a run of 8 to 13 words
+    and ignores runs that many documents have; prompts are short and often of one template, so here a share of
+    the runs must be the same. Memory: about 150 bytes a run, which is a word of a held-out prompt.
+    """
+
+    _texts: set[int] = field(default_factory=set)
+    _runs: Counter[int] = field(default_factory=Counter)  # in how many prompts
+
+    def add(self, messages: Messages) -> None:
+        """Hold out a prompt."""
+        text = _digest(_text(messages))
+        if text not in self._texts:
+            self._texts.add(text)
+            self._runs.update(_runs(messages))
+
+    def repeated_by(self, messages: Messages) -> bool:
+        """Whether this prompt is one of them, or nearly."""
+        if not self._texts:
+            return False
+        runs = _runs(messages)
+        template = sum(self._runs[run] >= TEMPLATE for run in runs)
+        shared = sum(0 < self._runs[run] < TEMPLATE for run in runs)
+        near = shared > 0 and shared >= SHARE * (len(runs) - template)
+        return near or _digest(_text(messages)) in self._texts
+
+
+def evaluation_prompts(config: TrainingSection) -> tuple[Messages, ...]:
+    """The held-out questions that cycles are judged on. Raises `ConfigError` when their file cannot be used."""
+    return () if config.eval_data is None else tuple(each.messages for each in load_questions(config.eval_data))
+
+
+def _text(messages: Iterable[Mapping[str, Any]]) -> str:
+    return normalise(" ".join(content_text(message.get("content")) for message in messages))
+
+
+def _runs(messages: Messages) -> set[int]:
+    """Of the question: what came before it, such as examples, many prompts may share."""
+    words = _text(messages[-1:]).split(" ")
+    return {_digest(" ".join(words[at : at + WORDS])) for at in range(len(words) - WORDS + 1)}
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
