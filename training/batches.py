@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
 
+from router.errors import TrainingError
 from router.settings import TrainingSection
 from training.advantage import WeightedRow
 
@@ -26,11 +27,11 @@ class Step:
         return sum(each.row.actions for batch in self.micro_batches for each in batch)
 
 
-def plan_steps(groups: Sequence[Sequence[WeightedRow]], config: TrainingSection) -> list[Step]:
-    """All optimizer steps of the run, in order; every step has the same number of micro-batches.
+def plan_steps(groups: Sequence[Sequence[WeightedRow]], config: TrainingSection, processes: int = 1) -> list[Step]:
+    """All optimizer steps of the run, in order; every step has the same number of micro-batches for each process.
 
     Groups are shuffled by the seed for each epoch; steps differ by one row at most and hold at least
-    `completions_per_step` rows wherever there are as many.
+    `completions_per_step` rows wherever there are as many. Raises `TrainingError` when there are fewer than processes.
     """
     rng = random.Random(config.seed)
     chunks: list[list[WeightedRow]] = []
@@ -40,7 +41,11 @@ def plan_steps(groups: Sequence[Sequence[WeightedRow]], config: TrainingSection)
         rows = [each for group in order for each in group]
         chunks += _evenly(rows, max(1, len(rows) // config.completions_per_step))
     cuts = [_within(chunk, config.micro_batch_tokens) for chunk in chunks if chunk]
-    number = min(max(map(len, cuts), default=0), min((len(chunk) for chunk in chunks if chunk), default=0))
+    fewest = min((len(chunk) for chunk in chunks if chunk), default=0)
+    share = min(-(-max(map(len, cuts), default=0) // processes), fewest // processes)
+    if cuts and not share:
+        raise TrainingError(f"{fewest} completions are too few for {processes} processes: start fewer")
+    number = share * processes
     return [Step(tuple(_cut_to(cut, number))) for cut in cuts]
 
 

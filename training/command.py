@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from router.errors import ConfigError, TrainingError
+from training.crew import Crew
 
 if TYPE_CHECKING:
     from router.settings import Settings
@@ -72,15 +73,21 @@ def run(args: argparse.Namespace) -> int:
     log_dir, state_dir = settings.log.dir, settings.state.dir
     if not log_dir.is_dir():
         raise ConfigError(f"there is no group log in {log_dir}: give its directory with --log-dir or [log] dir")
-    _check_distill(args)
+    crew = Crew()
+    _check_distill(args, crew)
     model = args.student or settings.training.model or _only_model(state_dir)
 
     try:
-        with _sole_trainer(state_dir) as sole:
+        if crew.follows:
+            from training.run import follow  # noqa: PLC0415
+
+            follow(model, settings.training, crew)
+            return 0
+        with crew.leading(), _sole_trainer(state_dir) as sole:
             if not sole:
                 print(f"thinktwice: another `thinktwice train` works on {state_dir}: let it end", file=sys.stderr)
                 return os.EX_TEMPFAIL
-            told = _run(args, settings, model)
+            told = _run(args, settings, model, crew)
     except OSError as error:
         raise TrainingError(
             f"cannot train: {error}: nothing was registered; run this again once it is cured"
@@ -89,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run(args: argparse.Namespace, settings: Settings, model: Path) -> str:
+def _run(args: argparse.Namespace, settings: Settings, model: Path, crew: Crew) -> str:
     """What came of it, as text or JSON."""
     if args.mode == _DISTILL:
         from training.distill import distill  # noqa: PLC0415
@@ -107,23 +114,25 @@ def _run(args: argparse.Namespace, settings: Settings, model: Path) -> str:
     if args.if_due:
         from training.cycle_command import run_if_due  # noqa: PLC0415
 
-        return run_if_due(place, settings.training, args.json)
+        return run_if_due(place, settings.training, crew, args.json)
     from training.progress import training_bar  # noqa: PLC0415
     from training.run import train  # noqa: PLC0415
 
     with training_bar() as advance:
-        report = train(place, settings.training, advance)
+        report = train(place, settings.training, advance, crew=crew)
     for problem in report.counts.problems:
         print(problem, file=sys.stderr)
     return json.dumps(report.as_dict()) if args.json else _as_text(report)
 
 
-def _check_distill(args: argparse.Namespace) -> None:
+def _check_distill(args: argparse.Namespace, crew: Crew) -> None:
     """Raises `ConfigError` when --mode distill lacks what it needs, or what only it takes is given to another mode."""
     if (args.mode == _DISTILL) != (args.student is not None and args.out is not None):
         raise ConfigError("--mode distill, --student and --out go together: give all three or none")
     if args.mode == _DISTILL and args.if_due:
         raise ConfigError("--if-due makes policies, --mode distill another model: give one of them")
+    if args.mode == _DISTILL and crew.size > 1:
+        raise ConfigError("--mode distill runs in one process: start it without a launcher")
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from router.questions import Question, load_questions
 from router.registry import Policy, PolicyRegistry
 from router.settings import TrainingSection
 from training.comparison import Comparison
+from training.crew import Crew
 from training.cycle import CycleRunner, NotDue, Ports
 from training.http_client import base_url
 from training.judge import judge
@@ -23,7 +24,7 @@ from training.place import Place, new_groups
 from training.progress import training_bar
 
 
-def run_if_due(place: Place, training: TrainingSection, as_json: bool) -> str:
+def run_if_due(place: Place, training: TrainingSection, crew: Crew, as_json: bool) -> str:
     """Run a cycle, or the rest of one, and say how it ended. Raises as `CycleRunner.run`, and `ConfigError`."""
     if training.eval_data is None:
         raise ConfigError("--if-due judges what it trains: set [training] eval_data to a file of held-out questions")
@@ -32,7 +33,7 @@ def run_if_due(place: Place, training: TrainingSection, as_json: bool) -> str:
     runner = CycleRunner(
         registry=PolicyRegistry(place.state_dir),
         ledger=Ledger(place.state_dir / "training"),
-        ports=_ports(place, training, questions),
+        ports=_ports(place, training, questions, crew),
         due_groups=training.due_groups,
     )
     try:
@@ -42,12 +43,12 @@ def run_if_due(place: Place, training: TrainingSection, as_json: bool) -> str:
     return _as_json(ended) if as_json else _as_text(ended)
 
 
-def _ports(place: Place, training: TrainingSection, questions: tuple[Question, ...]) -> Ports:
+def _ports(place: Place, training: TrainingSection, questions: tuple[Question, ...], crew: Crew) -> Ports:
     def train_for(cycle: str) -> str:
         from training.run import train  # noqa: PLC0415  # TRL takes seconds, and most runs are not due
 
         with training_bar() as advance:
-            report = train(place, training, advance, cycle)
+            report = train(place, training, advance, cycle, crew)
         for problem in report.counts.problems:
             print(problem, file=sys.stderr)
         if report.policy is None:  # forgotten, or of a champion that no longer serves, since they were counted

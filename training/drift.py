@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
 from torch import Tensor
 
 from training.collate import Inputs
@@ -60,8 +62,10 @@ class DriftMeter:
         self._sums[1:] += torch.tensor([float(each) for each in counts], dtype=torch.float64)
 
     def take(self) -> Drift:
-        """What was counted since the last call."""
-        tokens, n, kl, clipped, ratio, square = self._sums.tolist()
+        """What all processes counted since the last call, which each of them must make."""
+        state = PartialState()
+        total = reduce(self._sums.to(state.device), reduction="sum") if state.use_distributed else self._sums
+        tokens, n, kl, clipped, ratio, square = total.tolist()
         self._sums.zero_()
         if not n:
             return Drift(int(tokens), None, None, None, None)

@@ -15,6 +15,7 @@ from router.registry import PolicyRegistry
 from router.settings import Mode, TrainingSection
 from training.advantage import weigh
 from training.batches import plan_steps
+from training.crew import Crew, Work
 from training.imitation import as_examples, distinct
 from training.model import load_policy, open_base_model, save_adapter
 from training.page import REPORT, read_report, write_page
@@ -29,13 +30,17 @@ METRICS = "metrics.jsonl"
 
 
 def train(
-    place: Place, config: TrainingSection, watch: Callable[[StepMetrics], None], cycle: str | None = None
+    place: Place,
+    config: TrainingSection,
+    watch: Callable[[StepMetrics], None],
+    cycle: str | None = None,
+    crew: Crew | None = None,
 ) -> Report:
     """Train a successor of the champion on the log and register it; `watch` is called after every step.
 
-    `cycle` is kept in the manifest. Raises `ConfigError` for a model or a log that cannot be used, `TrainingError` when
-    no logged row is of the policy it names or training diverged, `RegistryError` and `OSError`; each before anything is
-    registered.
+    `cycle` is kept in the manifest; the `crew` that this process leads takes part. Raises `ConfigError` for a model or
+    a log that cannot be used, `TrainingError` when no logged row is of the policy it names or training diverged,
+    `RegistryError` and `OSError`; each before anything is registered.
     """
     parent, base = place.champion(), open_base_model(place.model)
     dataset = read_trainable(place, base, parent, config)
@@ -62,7 +67,10 @@ def train(
         append_durably(folder / METRICS, json.dumps(asdict(step)).encode() + b"\n")
         watch(step)
 
-    report.ended = train_policy(policy, base.tokenizer, plan_steps(weighted, config), config, record)
+    crew = crew or Crew(0, 1)
+    steps = plan_steps(weighted, config, crew.size)
+    crew.share(Work(parent.path if parent else None, steps))
+    report.ended = train_policy(policy, base.tokenizer, steps, config, record)
     with tempfile.TemporaryDirectory(dir=folder) as adapter:
         save_adapter(policy, Path(adapter), dataset.base_model)
         registry = PolicyRegistry(place.state_dir)
@@ -73,6 +81,14 @@ def train(
     except (OSError, ThinkTwiceError) as error:
         report.counts.problems.append(f"the report in {folder} is not whole: {error}")
     return report
+
+
+def follow(model: Path, config: TrainingSection, crew: Crew) -> None:
+    """Take part in the run that another process leads, if there is one. Raises as `train`."""
+    work = crew.share(None)
+    if work is not None:
+        base = open_base_model(model)
+        train_policy(load_policy(base, work.parent, config), base.tokenizer, work.steps, config, lambda _: None)
 
 
 def _run_folder(state_dir: Path, config: TrainingSection) -> Path:

@@ -26,7 +26,10 @@ CISPO_CAP = 5.0  # ScaleRL, arXiv 2510.13786
 
 
 class OfflineGRPOTrainer(GRPOTrainer):
-    """`GRPOTrainer` over micro-batches made beforehand; `gradient_accumulation_steps` of them make one step."""
+    """`GRPOTrainer` over micro-batches made beforehand; `gradient_accumulation_steps` of them make one step.
+
+    Processes take them in turn.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,8 @@ class OfflineGRPOTrainer(GRPOTrainer):
             callbacks=list(callbacks),
         )
         self.remove_callback(PrinterCallback)
-        self._policy, self._batches, self._meter = model, list(batches), meter
+        own = batches[self.accelerator.process_index :: self.accelerator.num_processes]
+        self._policy, self._batches, self._meter = model, list(own), meter
         self._inputs: Inputs = {}
 
     def get_train_dataloader(self) -> DataLoader[Inputs]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from accelerate import PartialState
 from transformers import TrainerCallback
 
 from router.errors import TrainingError
@@ -62,7 +63,8 @@ def train_policy(
     meter = DriftMeter(0.0, CISPO_CAP) if cispo else DriftMeter(config.clip_low, config.clip_high)
     watch = _Watch(steps, config, meter, report)
     with tempfile.TemporaryDirectory() as scratch, quiet_peft():
-        arguments = trl_arguments(config, len(steps), len(steps[0].micro_batches), Path(scratch))
+        share = len(steps[0].micro_batches) // PartialState().num_processes
+        arguments = trl_arguments(config, len(steps), share, Path(scratch))
         trainer = OfflineGRPOTrainer(policy, tokenizer, arguments, collate_steps(steps), meter, [watch])
         decouple = cispo and config.mode is Mode.GRPO
         if decouple or config.kl_beta:

@@ -25,8 +25,8 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
-GROUPS, SIZE, ROWS_AT_ONCE = 4, 4, 4
-PROMPT_TOKENS, SHORTEST, LONGEST = 64, 32, 128
+GROUPS, SIZE, ROWS_AT_ONCE = 2, 4, 4
+PROMPT_TOKENS, SHORTEST, LONGEST = 48, 24, 96
 
 
 def rows_of(vocabulary: int, seed: int = 0) -> list[Any]:

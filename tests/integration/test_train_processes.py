@@ -1,0 +1,70 @@
+"""Two processes on one CPU (gloo) make the policy that one makes; GPUs and FSDP were not at hand for a test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from gateway.local.children import free_port
+from tests.support.tiny_policy import tiny_model
+from tests.support.workshop import Workshop, workshop
+from training.run import METRICS
+
+
+def run_pair(shop: Workshop, state_dir: Path, config: Path) -> list[tuple[int, str, str]]:
+    """Exit code, output and complaints of the leader and of its follower."""
+    given = ["train", "--config", config, "--log-dir", shop.place.log_dir, "--state-dir", state_dir]
+    command = [sys.executable, "-m", "router", *map(str, given), "--model", str(shop.place.model), "--json"]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "ACCELERATE_USE_CPU": "1"}
+    ranks = [
+        subprocess.Popen(
+            command, env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in "01"
+    ]  # fmt: skip
+    told = [rank.communicate(timeout=120) for rank in ranks]
+    return [(rank.returncode, out, err) for rank, (out, err) in zip(ranks, told, strict=True)]
+
+
+def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
+    shop = workshop(tmp_path)
+    shop.log(tiny_model(), 12)
+    settings: dict[str, Any] = {
+        "objective": "cispo", "rank": 4, "learning_rate": 2e-3, "completions_per_step": 8, "micro_batch_tokens": 14,
+        "stop_kl": 100.0,
+    }  # fmt: skip
+    one = shop.train(**settings)
+    config = tmp_path / "thinktwice.toml"
+    config.write_text("[training]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
+    (code, out, err), (other_code, other_out, other_err) = run_pair(shop, tmp_path / "pair", config)
+    assert (code, other_code) == (0, 0), err + other_err
+    assert other_out == ""  # the follower registers and prints nothing
+    two = json.loads(out)
+    assert [step["tokens"] for step in two["steps"]] == [step.tokens for step in one.steps]
+    for step, wanted in zip(two["steps"], one.steps, strict=True):
+        assert step["loss"] == pytest.approx(wanted.loss, abs=1e-4)
+        assert step["kl"] == pytest.approx(wanted.kl, rel=0.05, abs=1e-6)
+    found = load_file(tmp_path / "pair" / "policies" / two["policy"] / "adapter_model.safetensors")
+    wanted_weights = load_file(shop.registry.get(str(one.policy)).path / "adapter_model.safetensors")
+    assert found.keys() == wanted_weights.keys()
+    for name, weight in wanted_weights.items():
+        assert (found[name] - weight).abs().max() < 1e-4, name
+    assert (Path(two["folder"]) / METRICS).read_text().count("\n") == len(one.steps)
+
+
+def test_followers_end_when_there_is_nothing_to_train_on(tmp_path: Path) -> None:
+    shop = workshop(tmp_path)
+    shop.place.log_dir.mkdir()
+    config = tmp_path / "thinktwice.toml"
+    config.write_text("")
+    (code, out, err), (other_code, _, other_err) = run_pair(shop, tmp_path / "pair", config)
+    assert (code, other_code) == (0, 0), err + other_err
+    assert json.loads(out)["policy"] is None
