@@ -21,6 +21,7 @@ from router.policy_history import Action
 from router.registry import Policy, PolicyRegistry
 from training.gate import Verdict
 from training.ledger import Consumed, Cycle, Exit, Ledger
+from training.trial import OnTrial, Trial
 
 ACTOR = "train"
 
@@ -71,10 +72,11 @@ class CycleRunner:
     ledger: Ledger
     ports: Ports
     due_groups: int
+    trial: Trial
     clock: Callable[[], float] = time.time
 
-    def run(self) -> Cycle | NotDue:
-        """The finished cycle, or why there was none.
+    def run(self) -> Cycle | OnTrial | NotDue:
+        """The finished cycle, how far the trial of its policy is, or why there was none.
 
         Raises `TrainingError` when training failed (the ledger says so) or when the candidate could not be judged now
         (the next run judges it); `RegistryError`, `OSError`.
@@ -151,13 +153,19 @@ class CycleRunner:
         self.ledger.save(cycle)
         return cycle
 
-    def _settle(self, cycle: Cycle) -> Cycle:
+    def _settle(self, cycle: Cycle) -> Cycle | OnTrial:
         """Do what the verdict says. A flip that a killed process made is not made twice, nor after a rollback."""
         if cycle.verdict is not Verdict.PROMOTE:
             return self._finish(cycle, Exit.HELD, cycle.why)
         if not self._promoted(cycle):
             if changed := self._champion_changed(cycle):
                 return self._finish(cycle, Exit.DROPPED, changed)
+            assert cycle.policy is not None  # it was judged
+            tried = self.trial.step(self.registry, cycle.policy, cycle.epoch, cycle.why, ACTOR)
+            if isinstance(tried, OnTrial):
+                return tried
+            if tried is not None:
+                return self._finish(cycle, Exit.WITHDRAWN, tried)
             self.registry.promote(cycle.policy, cycle.why, ACTOR)
         return self._finish(cycle, Exit.PROMOTED, cycle.why)
 

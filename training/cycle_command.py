@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from training.ledger import Cycle, Ledger
 from training.page import read_report, write_page
 from training.place import Place, new_groups
 from training.progress import training_bar
+from training.trial import OnTrial, Trial
 
 
 def run_if_due(place: Place, training: TrainingSection, crew: Crew, as_json: bool) -> str:
@@ -35,6 +37,7 @@ def run_if_due(place: Place, training: TrainingSection, crew: Crew, as_json: boo
         ledger=Ledger(place.state_dir / "training"),
         ports=_ports(place, training, questions, crew),
         due_groups=training.due_groups,
+        trial=Trial(training.canary_shares, training.canary_answers, place.state_dir),
     )
     try:
         ended = runner.run()
@@ -74,7 +77,9 @@ def _add_to_page(state_dir: Path, candidate: Policy, found: Comparison) -> None:
         print(f"the verdict is not on the page of {candidate.name}: {error}", file=sys.stderr)
 
 
-def _as_json(ended: Cycle | NotDue) -> str:
+def _as_json(ended: Cycle | OnTrial | NotDue) -> str:
+    if isinstance(ended, OnTrial):
+        return json.dumps({"exit": "on_trial", **asdict(ended)})
     if isinstance(ended, NotDue):
         return json.dumps(
             {"exit": "not_due", "needed": ended.needed, "groups": ended.new.number, "drops": ended.new.drops}
@@ -82,7 +87,10 @@ def _as_json(ended: Cycle | NotDue) -> str:
     return msgspec.json.encode(ended).decode()
 
 
-def _as_text(ended: Cycle | NotDue) -> str:
+def _as_text(ended: Cycle | OnTrial | NotDue) -> str:
+    if isinstance(ended, OnTrial):
+        found = f"{ended.judged} of its answers were judged, {ended.needed} are needed"
+        return f"on trial: {ended.policy} serves {ended.share:.0%} of requests as a canary; {found}"
     if isinstance(ended, NotDue):
         drops = ", ".join(f"{reason} {number}" for reason, number in sorted(ended.new.drops.items()))
         found = f"{ended.new.number} new trainable groups, {ended.needed} are needed"

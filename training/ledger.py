@@ -41,6 +41,7 @@ class Exit(StrEnum):
     PROMOTED = "promoted"
     HELD = "held"
     DROPPED = "dropped"  # the champion changed before it was decided
+    WITHDRAWN = "withdrawn"  # it did harm as a canary, or somebody withdrew it
     FAILED = "failed"  # in training
 
 

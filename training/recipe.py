@@ -8,7 +8,16 @@ from typing import Any
 
 from router.settings import Mode, TrainingSection
 
-_ELSEWHERE = {"model", "due_groups", "eval_data", "eval_max_tokens", "gateway_url", "alpha"}
+_ELSEWHERE = {
+    "model",
+    "due_groups",
+    "eval_data",
+    "eval_max_tokens",
+    "gateway_url",
+    "alpha",
+    "canary_shares",
+    "canary_answers",
+}
 
 
 def objective(training: TrainingSection) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from router.settings.section import Section
 
@@ -66,8 +68,19 @@ class TrainingSection(Section):
     identity_kl: float = Field(
         0.01, gt=0, description="Mean KL, in nats a token, from which logged rows are not of the policy they name."
     )
+    canary_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (), description="Shares that a better policy serves in turn as a canary before it is promoted; none: at once."
+    )
+    canary_answers: int = Field(200, ge=1, description="Judged answers of the canary that each share needs.")
     due_groups: int = Field(200, ge=1, description="New trainable groups from which `train --if-due` trains.")
     eval_data: Path | None = Field(None, description="JSON Lines of held-out questions, which `--if-due` needs.")
     eval_max_tokens: int | None = Field(None, ge=1, description="Longest completion of an evaluation, in tokens.")
     gateway_url: str = Field("http://127.0.0.1:8000", description="Gateway that `--if-due` evaluates through.")
     alpha: float = Field(0.05, gt=0, lt=0.5, description="One-sided level of the test that promotes.")
+
+    @field_validator("canary_shares")
+    @classmethod
+    def _growing(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if any(later <= earlier for earlier, later in pairwise(shares)):
+            raise ValueError("each share must be larger than the one before, as in [0.05, 0.25]")
+        return shares

@@ -8,18 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from router.canary import Counts, save_counts
 from router.errors import RegistryError, TrainingError
 from router.log.parts import Position
 from router.policy_history import Action
-from router.registry import Policy, PolicyRegistry
+from router.registry import Canary, Policy, PolicyRegistry
 from tests.support.crash import crash_at_every_step
 from training.cycle import ACTOR, CycleRunner, Judgement, NewGroups, NotDue, Ports
 from training.gate import Verdict
 from training.ledger import LEDGER_FILE, Consumed, Cycle, Exit, Ledger
+from training.trial import OnTrial, Trial
 
 BETTER = Judgement(Verdict.PROMOTE, "better: 10 wins to 0", 10, 0, 60, 0.001, 0.12)
 EQUAL = Judgement(Verdict.HOLD, "not shown to be better", 1, 1, 60, 0.75, 0.12)
-NEW = 3
+NEW, ANSWERS = 3, 20
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Home:
     judgement: Judgement = EQUAL
     training_fault: Exception | None = None
     gateway_down: bool = False
+    shares: tuple[float, ...] = ()
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
     @property
@@ -43,7 +46,15 @@ class Home:
 
     def runner(self, due: int = NEW) -> CycleRunner:
         ports = Ports(self._new_groups, self._train, self._evaluate)
-        return CycleRunner(self.registry, self.ledger, ports, due, clock=lambda: 5.0)
+        return CycleRunner(self.registry, self.ledger, ports, due, self.trial, clock=lambda: 5.0)
+
+    @property
+    def trial(self) -> Trial:
+        return Trial(self.shares, ANSWERS, self.folder)
+
+    def answered(self, canary: int) -> None:
+        """The gateways have judged so many answers of the canary."""
+        save_counts(self.folder, self.registry.champion().epoch, "w0", Counts(canary=canary))
 
     def run(self) -> Cycle:
         ended = self.runner().run()
@@ -173,7 +184,7 @@ def test_a_champion_that_changes_while_the_candidate_is_judged_stays(home: Home)
         return BETTER
 
     ports = Ports(runner.ports.new_groups, runner.ports.train, evaluate)
-    ended = CycleRunner(home.registry, home.ledger, ports, NEW).run()
+    ended = CycleRunner(home.registry, home.ledger, ports, NEW, home.trial).run()
     assert isinstance(ended, Cycle)
     assert (ended.exit, ended.verdict, home.registry.champion().policy) == (Exit.DROPPED, Verdict.PROMOTE, now)
 
@@ -206,10 +217,82 @@ def test_the_next_cycle_goes_on_from_the_policy_that_was_promoted(home: Home) ->
     first = home.run()
     runner = home.runner()
     ports = Ports(lambda last: NewGroups(NEW, {}), runner.ports.train, runner.ports.evaluate)
-    second = CycleRunner(home.registry, home.ledger, ports, NEW).run()
+    second = CycleRunner(home.registry, home.ledger, ports, NEW, home.trial).run()
     assert isinstance(second, Cycle)
     assert second.parent == first.policy != second.policy == home.registry.champion().policy
     assert home.asked == [(first.policy, None), (second.policy, first.policy)]
+
+
+def test_a_candidate_on_trial_serves_growing_shares_and_is_promoted_once_each_had_its_answers(home: Home) -> None:
+    home.judgement, home.shares = BETTER, (0.05, 0.25)
+    begun = home.runner().run()
+    assert isinstance(begun, OnTrial)
+    policy = begun.policy
+    assert (begun.share, begun.judged, begun.needed) == (0.05, 0, ANSWERS)
+    assert home.registry.champion().canary == Canary(policy, 0.05) and home.registry.champion().policy is None
+    home.answered(ANSWERS - 1)
+    assert home.runner().run() == OnTrial(policy, 0.05, ANSWERS - 1, ANSWERS)
+    home.answered(ANSWERS)
+    assert home.runner().run() == OnTrial(policy, 0.25, 0, ANSWERS)
+    assert home.runner().run() == OnTrial(policy, 0.25, 0, ANSWERS)  # the next share counts anew
+    home.answered(ANSWERS)
+    ended = home.run()
+    assert (ended.exit, home.registry.champion().policy, home.registry.champion().canary) == (
+        Exit.PROMOTED, policy, None,
+    )  # fmt: skip
+    changes = [(entry.action, entry.share) for entry in home.registry.history() if entry.epoch]
+    assert changes == [(Action.CANARY, 0.05), (Action.CANARY, 0.25), (Action.PROMOTE, None)]
+    assert len(home.asked) == 1
+
+
+def test_a_canary_that_was_withdrawn_is_not_tried_again(home: Home) -> None:
+    home.judgement, home.shares = BETTER, (0.05,)
+    assert isinstance(home.runner().run(), OnTrial)
+    home.registry.rollback("it did harm", "gateway")
+    ended = home.run()
+    assert (ended.exit, ended.why, ended.verdict) == (Exit.WITHDRAWN, "it did harm", Verdict.PROMOTE)
+    assert isinstance(home.runner().run(), NotDue) and home.registry.champion().policy is None
+
+
+def test_an_operator_may_promote_what_is_on_trial(home: Home) -> None:
+    home.judgement, home.shares = BETTER, (0.05,)
+    begun = home.runner().run()
+    assert isinstance(begun, OnTrial)
+    home.registry.promote(begun.policy, "enough", "a person")
+    assert home.run().exit is Exit.PROMOTED
+    assert [entry.actor for entry in home.registry.history()][-1] == "a person"
+
+
+def test_a_candidate_waits_while_another_canary_serves(home: Home) -> None:
+    home.judgement, home.shares = BETTER, (0.05,)
+    other = another(home)
+    home.registry.try_out(other, 0.5, "by hand", "a person")
+    with pytest.raises(TrainingError, match=f"{other} is on trial: policy-2-.* waits"):
+        home.run()
+    home.registry.rollback("", "a person")
+    assert isinstance(home.runner().run(), OnTrial)
+    assert len(home.asked) == 1
+
+
+def test_a_process_killed_in_a_trial_goes_on_with_it(tmp_path: Path) -> None:
+    home = Home(tmp_path / "state", BETTER, shares=(0.05,))
+
+    def prepare() -> None:
+        shutil.rmtree(home.folder, ignore_errors=True)
+        assert isinstance(home.runner().run(), OnTrial)
+        home.answered(ANSWERS)
+
+    def rest() -> None:
+        while not isinstance(home.runner().run(), Cycle):
+            pass
+
+    for _ in crash_at_every_step(prepare, rest, least=5):
+        if home.ledger.unfinished() is not None:
+            rest()
+        [line] = home.ledger.cycles()
+        assert line.exit is Exit.PROMOTED and line.policy == home.registry.champion().policy
+        changes = [entry.action for entry in home.registry.history() if entry.epoch]
+        assert changes == [Action.CANARY, Action.PROMOTE]
 
 
 @pytest.mark.parametrize(("judgement", "least"), [(BETTER, 55), (EQUAL, 45)])
