@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field, field_validator
 
@@ -68,7 +67,7 @@ class TrainingSection(Section):
     identity_kl: float = Field(
         0.01, gt=0, description="Mean KL, in nats a token, from which logged rows are not of the policy they name."
     )
-    canary_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+    canary_shares: tuple[float, ...] = Field(
         (), description="Shares that a better policy serves in turn as a canary before it is promoted; none: at once."
     )
     canary_answers: int = Field(200, ge=1, description="Judged answers of the canary that each share needs.")
@@ -81,6 +80,6 @@ class TrainingSection(Section):
     @field_validator("canary_shares")
     @classmethod
     def _growing(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
-        if any(later <= earlier for earlier, later in pairwise(shares)):
-            raise ValueError("each share must be larger than the one before, as in [0.05, 0.25]")
+        if any(later <= earlier for earlier, later in pairwise((0.0, *shares, 1.0))):
+            raise ValueError("shares lie between 0 and 1, each above the one before it, as in [0.05, 0.25]")
         return shares
