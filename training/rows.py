@@ -134,9 +134,10 @@ def cut_off(sample: SampleRecord) -> bool:
 
 
 def _misfits(prompt: Sequence[int], ids: Sequence[int], limits: ModelLimits) -> dict[str, bool]:
+    tokens = (*prompt, *ids)
     return {
-        "token_range": min((*prompt, *ids), default=0) < 0 or max((*prompt, *ids), default=0) >= limits.vocab_size,
-        "too_long": len(prompt) + len(ids) > limits.max_length,
+        "token_range": min(tokens, default=0) < 0 or max(tokens, default=0) >= limits.vocab_size,
+        "too_long": len(tokens) > limits.max_length,
     }
 
 
