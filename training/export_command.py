@@ -23,8 +23,9 @@ def register(actions: Subparsers) -> None:
     parser = actions.add_parser(
         "export",
         help=summary,
-        description=f"{summary.capitalize()}: sft, conversations with verified answers; dpo, pairs of a verified and "
-        "a failed answer; grpo, groups with token ids, log-probabilities and rewards.",
+        description="Write groups that may train as JSON Lines for other trainers: sft, conversations with verified "
+        "answers; dpo, pairs of a verified and a failed answer; grpo, groups with token ids, log-probabilities and "
+        "rewards.",
         epilog="exit codes: 0 done, 1 it failed, 2 usage",
     )
     parser.add_argument("--format", required=True, choices=_FORMATS, help="whose shape a line has")

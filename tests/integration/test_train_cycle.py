@@ -146,7 +146,7 @@ def test_another_chat_template_drops_the_group(shop: Workshop) -> None:
     assert shop.train().counts.dropped_groups == {"template": 1}
 
 
-def test_a_training_step_moves_the_adapter_alone(shop: Workshop) -> None:
+def test_25_a_training_step_moves_the_adapter_alone(shop: Workshop) -> None:
     rng = random.Random(0)
     base = tiny_model()
     shop.log(base, 6)

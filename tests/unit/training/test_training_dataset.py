@@ -87,7 +87,7 @@ def test_a_group_that_must_not_train_is_dropped_and_counted(
     assert dataset.counts.dropped_groups == {reason: 1}
 
 
-def test_a_heldout_prompt_is_dropped_even_if_its_record_was_not_marked(tmp_path: Path) -> None:
+def test_24_a_heldout_prompt_is_dropped_even_if_its_record_was_not_marked(tmp_path: Path) -> None:
     dataset = read(tmp_path, trained_group(prompt_hash="00" * 16), heldout_share=0.05)
     assert dataset.counts.dropped_groups == {"heldout": 1}
 
