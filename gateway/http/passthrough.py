@@ -52,6 +52,10 @@ class PlainBackend(Protocol):
         ...
 
 
+# The fields that are read here too; what the others may be is the engine's to say.
+_OURS = (("stream", bool | None, "a boolean"), ("stream_options", dict | None, "an object"))
+
+
 class Passthrough:
     """Passes a request on, with the model's alias resolved and echoed."""
 
@@ -71,6 +75,9 @@ class Passthrough:
         asked = fields.get("model")
         if not isinstance(asked, str):
             raise InvalidRequest("model must be a string", param="model")
+        for name, kind, described in _OURS:
+            if not isinstance(fields.get(name), kind):
+                raise InvalidRequest(f"{name} must be {described}", param=name)
         screens = self._screens(path, fields)
         policy = await self._deps.policies.ready(asked)
         wanted_s = client_timeout_s(request.headers, stream=bool(fields.get("stream")))

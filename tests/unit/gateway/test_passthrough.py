@@ -79,6 +79,8 @@ async def test_a_streamed_completion(app: Any) -> None:
         (PROMPT | {"cache_salt": "x"}, COMPLETIONS, 400, "cache_salt"),
         ({"prompt": "x"}, COMPLETIONS, 400, "model"),
         ({"model": 3, "prompt": "x"}, COMPLETIONS, 400, "model"),
+        (PROMPT | {"stream": "yes"}, COMPLETIONS, 400, "stream"),
+        (PROMPT | {"stream": True, "stream_options": "usage"}, COMPLETIONS, 400, "stream_options"),
         ({"model": "gpt-9", "input": "x"}, EMBEDDINGS, 404, "model"),
         ([], COMPLETIONS, 400, None),
         (b"{", EMBEDDINGS, 400, None),
