@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import signal
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -42,6 +43,7 @@ class Fault(StrEnum):
     VERIFIER_KILL = "verification workers killed"
     GATEWAY_KILL = "gateway worker killed"
     DISK_FULL = "disk refuses writes"
+    DISK_STALL = "disk stalls"
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class Plant:
     gateway: GatewayProcess
     engines: tuple[EngineProcess, EngineProcess]
     redis: RedisServer
+    stalled: Path  # while this file exists, no write of the gateway reaches the disk
     breaks: list[float] = field(default_factory=list)
 
     async def inject(self, fault: Fault, hold_s: float) -> None:
@@ -85,6 +88,10 @@ class Plant:
                 self._limit_files((1, resource.RLIM_INFINITY))
                 await asyncio.sleep(hold_s)
                 self._limit_files(_UNLIMITED)
+            case Fault.DISK_STALL:
+                self.stalled.touch()
+                await asyncio.sleep(hold_s)
+                self.stalled.unlink()
 
     def listened(self, when: float) -> bool:
         """Whether no serving process was killed just then, which breaks the connections it had."""
@@ -134,18 +141,32 @@ def _processes() -> Iterator[tuple[int, int, str]]:
                 yield int(folder.name), int(parent), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
+def _stalling_disk(folder: Path) -> Path:
+    """The library that holds up the calls that wait for the disk."""
+    library = folder / "stalling_disk.so"
+    source = Path(__file__).with_name("stalling_disk.c")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
 @contextmanager
 def plant(home: Path) -> Iterator[Plant]:
     """All of it, running; stopped on the way out, whatever became of it."""
     engines, redis = (EngineProcess(), EngineProcess()), RedisServer()
-    env = {**ENV, "THINKTWICE_REDIS__URL": redis.url}
+    stalled = home / "stalled"
+    env = {
+        **ENV,
+        "THINKTWICE_REDIS__URL": redis.url,
+        "LD_PRELOAD": str(_stalling_disk(home)),
+        "STALLED_WHILE": str(stalled),
+    }
     urls = ",".join(engine.url for engine in engines)
     try:
         redis.start()
         _start(engines)
         with GatewayProcess(home, urls, CONFIG, env, ("--workers", "2")) as gateway:
             gateway.wait_for("/readyz", 200)
-            yield Plant(gateway, engines, redis)
+            yield Plant(gateway, engines, redis, stalled)
     finally:
         for engine in engines:
             engine.kill()
