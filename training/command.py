@@ -37,6 +37,7 @@ def register(subparsers: Subparsers) -> None:
         "is judged as well, and promoted if it is better.",
         epilog=_EXITS,
     )
+    parser.add_argument("plan", nargs="?", choices=("plan",), help="only say what a cycle would take; changes nothing")
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (default: ./thinktwice.toml)")
     parser.add_argument("--model", type=Path, help="folder of the base model (default: the only one in the state's)")
     parser.add_argument("--log-dir", type=Path, help="directory of the group log (default: the configuration's)")
@@ -73,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     log_dir, state_dir = settings.log.dir, settings.state.dir
     if not log_dir.is_dir():
         raise ConfigError(f"there is no group log in {log_dir}: give its directory with --log-dir or [log] dir")
+    if args.plan:
+        return _plan(settings, args.json)
     crew = Crew()
     _check_distill(args, crew)
     model = args.student or settings.training.model or _only_model(state_dir)
@@ -93,6 +96,17 @@ def run(args: argparse.Namespace) -> int:
             f"cannot train: {error}: nothing was registered; run this again once it is cured"
         ) from error
     print(told)
+    return 0
+
+
+def _plan(settings: Settings, as_json: bool) -> int:
+    """Say what a cycle would take. Raises as `training.plan_command.plan`."""
+    from training.place import Place  # noqa: PLC0415  # torch takes seconds
+    from training.plan_command import plan  # noqa: PLC0415
+
+    model = settings.training.model or _only_model(settings.state.dir)
+    place = Place(settings.log.dir, settings.state.dir, model, settings.backend.model, settings.heldout.share)
+    plan(place, settings.training, as_json)
     return 0
 
 

@@ -46,6 +46,7 @@ def write_page(folder: Path, report: Mapping[str, Any], verdict: Mapping[str, An
         f"<p><strong>Gate: {escape(said)}</strong></p>",
         *([] if verdict is None else _verdict(verdict)),
         *_data(report),
+        *_taken(report),
         "<h2>Steps</h2>",
         *_curves(report["steps"]),
     ]
@@ -89,6 +90,27 @@ def _data(report: Mapping[str, Any]) -> list[str]:
         f"{counts['forgotten']} groups were forgotten before.</p>",
         *(f"<p>{escape(title)}</p>{table(columns, rows)}" for title, columns, rows in tables if rows),
     ]
+
+
+def _taken(report: Mapping[str, Any]) -> list[str]:
+    """What the update took beside what was forecast."""
+    forecast, steps = report["forecast"], report["steps"]
+    if forecast is None:
+        return []
+    rows = [
+        ("loss tokens", _known(forecast["tokens"]), _known(sum(step["tokens"] for step in steps))),
+        ("seconds", _known(forecast["seconds"]), _known(sum(step["seconds"] for step in steps))),
+        ("memory at its largest, MB", _known(forecast["memory_mb"]), _known(report["peak_mb"])),
+    ]
+    return [
+        "<h2>Forecast</h2>",
+        table(("update", "forecast", "took"), rows),
+        f"<p>From {escape(forecast['basis'])}.</p>",
+    ]
+
+
+def _known(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:,.4g}"
 
 
 def _curves(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:

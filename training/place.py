@@ -47,12 +47,12 @@ class Place:
 
 def read_trainable(place: Place, base: BaseModel, parent: Policy | None, config: TrainingSection) -> Dataset:
     """The groups that may train the successor of `parent`. Raises as `read_dataset`."""
-    return read_dataset(place.log_dir, _accepts(place, base, parent, config), config.max_groups)
+    return read_dataset(place.log_dir, accepted(place, base, parent, config), config.max_groups)
 
 
 def new_groups(place: Place, config: TrainingSection, consumed: Consumed) -> NewGroups:
     """The trainable groups that are not consumed. Changes nothing, not even a damaged segment's name."""
-    counts, accepts = Counts(), _accepts(place, open_base_model(place.model), place.champion(), config)
+    counts, accepts = Counts(), accepted(place, open_base_model(place.model), place.champion(), config)
     number = 0
     for found in trainable(place.log_dir, accepts, counts, OnCorrupt.SKIP):
         number += not consumed.covers(found.position, (found.group.created_at, found.group.group_id))
@@ -60,7 +60,8 @@ def new_groups(place: Place, config: TrainingSection, consumed: Consumed) -> New
     return NewGroups(number, {**counts.dropped_groups, **damage})
 
 
-def _accepts(place: Place, base: BaseModel, parent: Policy | None, config: TrainingSection) -> Accepts:
+def accepted(place: Place, base: BaseModel, parent: Policy | None, config: TrainingSection) -> Accepts:
+    """What a group must be to train the successor of `parent`. Raises `ConfigError` for held-out questions unread."""
     older = place.champions_before(parent) if config.objective is Objective.CISPO else ()
     return Accepts(
         champion=parent.name if parent else None,

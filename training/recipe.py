@@ -17,6 +17,7 @@ _ELSEWHERE = {
     "alpha",
     "canary_shares",
     "canary_answers",
+    "usd_per_hour",
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from router.settings import TrainingSection
 from training.dataset import Counts, Group
+from training.forecast import Phase
 from training.identity import Identity
 from training.recipe import objective, recipe, recipe_sha256
 from training.shaping import Earned
@@ -33,6 +34,8 @@ class Report:
     identity: list[Identity] = field(default_factory=list)
     staleness: list[Staleness] = field(default_factory=list)
     shaping: dict[str, Earned] = field(default_factory=dict)  # by term; apart from the outcome
+    forecast: Phase | None = None  # of the update, before it began
+    peak_mb: float | None = None  # the process's own memory at its largest, resident
     steps: list[StepMetrics] = field(default_factory=list)
     folder: Path | None = None
 
@@ -44,6 +47,7 @@ class Report:
             "identity": [asdict(each) for each in self.identity],
             "staleness": [asdict(each) for each in self.staleness],
             "shaping": {name: asdict(each) for name, each in self.shaping.items()},
+            "forecast": asdict(self.forecast) if self.forecast else None,
             "steps": [asdict(each) for each in self.steps],
             "folder": str(self.folder) if self.folder else None,
         }

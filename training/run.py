@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from router.settings import Mode, TrainingSection
 from training.advantage import weigh
 from training.batches import plan_steps
 from training.crew import Crew, Work
+from training.forecast import last_run, update_phase
 from training.imitation import as_examples, distinct
 from training.model import load_policy, open_base_model, save_adapter
 from training.page import REPORT, read_report, write_page
@@ -60,6 +62,7 @@ def train(
         report.shaping = earned(groups, shaping)
         weighted = weigh(groups, [shaped_rewards(group, shaping) for group in groups])
     report.counts.keep(groups)
+    report.forecast = update_phase(groups, config, last_run(place.state_dir, dataset.base_model))
     folder = report.folder = _run_folder(place.state_dir, config)
 
     def record(step: StepMetrics) -> None:
@@ -71,6 +74,7 @@ def train(
     steps = plan_steps(weighted, config, crew.size)
     crew.share(Work(parent.path if parent else None, steps))
     report.ended = train_policy(policy, base.tokenizer, steps, config, record)
+    report.peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     with tempfile.TemporaryDirectory(dir=folder) as adapter:
         save_adapter(policy, Path(adapter), dataset.base_model)
         registry = PolicyRegistry(place.state_dir)

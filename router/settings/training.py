@@ -75,6 +75,7 @@ class TrainingSection(Section):
     eval_data: Path | None = Field(None, description="JSON Lines of held-out questions, which `--if-due` needs.")
     eval_max_tokens: int | None = Field(None, ge=1, description="Longest completion of an evaluation, in tokens.")
     gateway_url: str = Field("http://127.0.0.1:8000", description="Gateway that `--if-due` evaluates through.")
+    usd_per_hour: float | None = Field(None, ge=0, description="Price of the machine that trains, for `train plan`.")
     alpha: float = Field(0.05, gt=0, lt=0.5, description="One-sided level of the test that promotes.")
 
     @field_validator("canary_shares")

@@ -79,6 +79,26 @@ def test_the_command_says_what_it_did(shop: Workshop, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.splitlines()[-1] == "nothing to train on: no policy was made; dropped groups: -"
 
 
+def test_a_plan_says_what_a_cycle_would_take_and_changes_nothing(
+    shop: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.log(tiny_model(), 4)
+    before = sorted(shop.place.log_dir.rglob("*"))
+    args = arguments(shop, "plan", "--json")
+    assert args.run(args) == 0
+    planned = json.loads(capsys.readouterr().out)
+    update = {each["name"]: each for each in planned["phases"]}["update"]
+    assert planned["groups"] == 4 and update["tokens"] == 4 * 7 and update["seconds"] is None
+    assert not shop.place.state_dir.exists() and sorted(shop.place.log_dir.rglob("*")) == before
+    report = shop.train()
+    assert report.forecast is not None and report.forecast.tokens == 28 and report.peak_mb is not None
+    args = arguments(shop, "plan")
+    assert args.run(args) == 0
+    said = capsys.readouterr().out
+    assert "the last run's pace and memory" in said and "4 groups would train" in said
+    assert "advice: nothing simpler comes first" in said
+
+
 @pytest.mark.parametrize(
     ("more", "reason"),
     [

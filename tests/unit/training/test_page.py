@@ -42,6 +42,8 @@ def report(steps: int = 3, *, logged: bool = True) -> dict[str, Any]:
             "forgotten": 2,
         },
         "shaping": {"length": {"weight": -0.1, "mean": 0.25, "rows": 96}},
+        "forecast": {"tokens": 2700, "seconds": None, "memory_mb": 800.0, "basis": "no run of this model yet"},
+        "peak_mb": 812.5,
         "identity": [{"source": "vllm 0.32", "rows": 8, "kl": 0.0004}],
         "steps": [asdict(each) for each in metrics],
     }
@@ -76,6 +78,7 @@ def test_a_page_without_a_verdict_says_so(tmp_path: Path) -> None:
     page = (tmp_path / PAGE).read_text()
     assert "Gate: not evaluated yet" in page and "24 of 40 groups in 1 steps, ended: done" in page
     assert "small&lt;model&gt;" in page and "no_consent" in page and "vllm 0.32" in page
+    assert "unknown" in page and "812.5" in page and "From no run of this model yet." in page
     assert page.count("<svg") == 5 and "Shaping of the reward" in page
 
 
