@@ -20,7 +20,8 @@ from gateway.adapters.segment_file import SegmentFile
 from router.errors import ConfigError, LogUnavailable, RecordError
 from router.log.redaction import Redactor
 from router.log.segments import frame
-from router.records import GroupRecord, encode
+from router.record_codec import encode
+from router.records import GroupRecord
 from router.settings import LogSection
 
 _COMMIT_BYTES = 256 * 1024  # a batch this large does not wait for the rest of the commit interval

@@ -18,7 +18,8 @@ from router.domain import CheckResult, Tokens, Verification
 from router.enums import CheckClass, Route, Status
 from router.errors import CacheUnavailable, RecordError
 from router.ports import Store
-from router.records import CachedAnswer, decode_answer, encode
+from router.record_codec import decode_answer, encode
+from router.records import CachedAnswer
 
 NAMESPACE = "tt:v1:"
 

@@ -14,7 +14,7 @@ from router.log.labels import LABEL_FILE, read_labels
 from router.log.parts import PARQUET, Part, parts
 from router.log.segments import CORRUPT, OPEN, SEALED, Damage, scan
 from router.log.tombstones import Tombstones, load_tombstones
-from router.records import decode_group
+from router.record_codec import decode_group
 
 
 @dataclass(slots=True)

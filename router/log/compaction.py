@@ -24,7 +24,8 @@ from router.log.manifest import PARQUET_DIR, CompactedFile, CompactedSegment, Ma
 from router.log.parts import PARQUET, Part, parquet_module, parts
 from router.log.segments import FORGOTTEN, SEALED, check_seal, first_seq, payloads, sealed_with, segment_path
 from router.log.tombstones import load_tombstones
-from router.records import GroupHead, decode_columns, uncompressed
+from router.record_codec import decode_columns, uncompressed
+from router.records import GroupHead
 
 if TYPE_CHECKING:
     from router.log.parquet import ParquetSink

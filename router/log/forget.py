@@ -18,7 +18,8 @@ from router.log.parts import PARQUET, Part, parts, worker_dirs
 from router.log.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, payloads
 from router.log.tombstones import Tombstones, add_tombstone, load_tombstones
 from router.log.writer import rewrite
-from router.records import GroupHead, decode_head
+from router.record_codec import decode_head
+from router.records import GroupHead
 
 
 @dataclass(frozen=True, slots=True)

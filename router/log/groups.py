@@ -19,7 +19,8 @@ from router.log.parts import PARQUET, Part, Position, Stored, parts, segment_fil
 from router.log.segments import OPEN, SEALED, next_seq_after
 from router.log.tombstones import Tombstones, load_tombstones, sealing
 from router.log.writer import Recovered, quarantine, recover
-from router.records import GroupHead, GroupRecord, decode_group
+from router.record_codec import decode_group
+from router.records import GroupHead, GroupRecord
 
 _LOCK = "lock"
 

@@ -25,7 +25,8 @@ from router.log.manifest import SegmentKey
 from router.log.parts import PARQUET, Part, parts
 from router.log.segments import FORGOTTEN, OPEN, SEALED, first_seq, payloads
 from router.log.tombstones import TOMBSTONE_FILE, Tombstones, load_tombstones
-from router.records import GroupSummary, decode_summary
+from router.record_codec import decode_summary
+from router.records import GroupSummary
 
 T = TypeVar("T")
 

@@ -17,7 +17,8 @@ from router.log.labels import Label, LabelSource
 from router.log.parts import PARQUET, Position, parquet_module, parts
 from router.log.segments import OPEN, payloads, segment_path
 from router.log.tombstones import load_tombstones
-from router.records import GroupRecord, decode_group
+from router.record_codec import decode_group
+from router.records import GroupRecord
 
 # A label counts when its author may speak of the group (`Label.counts_for`).
 COUNTS = "(label.tenant = grp.tenant OR label.admin)"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from router.errors import LogUnavailable, SegmentCorrupt
 from router.log.manifest import PARQUET_DIR, CompactedSegment, Manifest, SegmentKey
 from router.log.segments import CORRUPT, FORGOTTEN, OPEN, SEALED, check_seal, first_seq, payloads
-from router.records import GroupHead, decode_head, uncompressed
+from router.record_codec import decode_head, uncompressed
+from router.records import GroupHead
 
 if TYPE_CHECKING:
     from types import ModuleType

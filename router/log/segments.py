@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from router.errors import RecordError, SegmentCorrupt
-from router.records import MAX_RECORD_BYTES
+from router.record_codec import MAX_RECORD_BYTES
 
 OPEN, SEALED, CORRUPT = ".open", ".sealed", ".corrupt"
 FORGOTTEN = b"X"

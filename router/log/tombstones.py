@@ -12,7 +12,8 @@ from typing import Any
 from router.errors import RecordError
 from router.fs import append_line_durably, locked
 from router.log.labels import Label
-from router.records import GroupHead, GroupRecord, GroupSummary, decode_head
+from router.record_codec import decode_head
+from router.records import GroupHead, GroupRecord, GroupSummary
 
 TOMBSTONE_FILE = "tombstones.jsonl"
 _LOCK = "tombstones.lock"

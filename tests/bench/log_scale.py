@@ -27,7 +27,8 @@ from router.cli import main as thinktwice
 from router.log.groups import claim_worker, segments
 from router.log.segments import SEALED, frame
 from router.log.writer import SegmentWriter
-from router.records import GroupRecord, encode
+from router.record_codec import encode
+from router.records import GroupRecord
 from tests.support.training_log import FINGERPRINT, trained_group, trained_sample
 from training.dataset import Accepts, read_dataset
 from training.rows import ModelLimits

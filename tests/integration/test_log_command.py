@@ -12,7 +12,7 @@ from router.cli import main
 from router.log.groups import claim_worker, segments
 from router.log.segments import SEALED, frame
 from router.log.writer import SegmentWriter, quarantine
-from router.records import encode
+from router.record_codec import encode
 from router.registry import PolicyRegistry
 from tests.support.groups import group, sample
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from router.enums import Purpose
 from router.log.compaction import compact
 from router.log.groups import Tally, read_groups, read_stored
-from router.records import GroupRecord, decode_head, encode
+from router.record_codec import decode_head, encode
+from router.records import GroupRecord
 from tests.support.groups import group, sample
 from tests.support.training_log import write_log
 

@@ -11,7 +11,8 @@ from router.enums import Route, Stopped
 from router.log.groups import claim_worker
 from router.log.segments import frame
 from router.log.writer import SegmentWriter
-from router.records import GroupRecord, SampleRecord, encode
+from router.record_codec import encode
+from router.records import GroupRecord, SampleRecord
 from tests.support.groups import group, sample
 
 PLAIN = Sampling(temperature=1.0, top_p=1.0, top_k=-1, min_p=0.0, max_tokens=64)

@@ -6,7 +6,8 @@ import pytest
 from gateway.call import ChatCall, Tenant
 from router.domain import Sampling
 from router.enums import Effort, OnFailure, Purpose, Reason, Route, Status, Stopped
-from router.records import GroupRecord, decode_group, encode
+from router.record_codec import decode_group, encode
+from router.records import GroupRecord
 from tests.support.builders import check_spec, prompt
 from tests.support.fakes import ENGINE, Line
 from tests.support.serving import EASY, OPEN, call, serving

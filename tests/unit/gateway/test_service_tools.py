@@ -15,7 +15,7 @@ from router.calculator import Calculator
 from router.domain import CheckResult, CheckSpec
 from router.enums import Reason, Route, Status, Stopped, ToolName
 from router.errors import ConfigError
-from router.records import decode_group, encode
+from router.record_codec import decode_group, encode
 from router.settings import ProfileSection, Settings
 from tests.support.asgi import Exchange, application, post, request, until
 from tests.support.builders import tool_call

@@ -5,7 +5,7 @@ import pytest
 from gateway.adapters.memory_store import MemoryStore
 from gateway.answer import Answer
 from gateway.cache.sealed_store import SealedStore
-from router.records import encode
+from router.record_codec import encode
 from tests.support.builders import check_spec
 from tests.support.groups import answer
 from tests.support.serving import EASY, Serving, call, serving

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from router.domain import Sampling
 from router.enums import Purpose, Route, Status, Stopped, ToolOutcome
 from router.errors import RecordError
-from router.records import SCHEMA_VERSION, GroupRecord, decode_answer, decode_group, encode
+from router.record_codec import decode_answer, decode_group, encode
+from router.records import SCHEMA_VERSION, GroupRecord
 from tests.support.groups import answer, group, sample
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "records"

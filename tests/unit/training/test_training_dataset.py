@@ -15,7 +15,8 @@ from router.log.groups import OnCorrupt, Span, claim_worker
 from router.log.segments import CORRUPT, frame
 from router.log.tombstones import add_tombstone
 from router.log.writer import SegmentWriter
-from router.records import GroupRecord, encode
+from router.record_codec import encode
+from router.records import GroupRecord
 from tests.support.groups import CHECK
 from tests.support.training_log import FINGERPRINT, PROMPT, trained_group, trained_sample, write_log
 from training.dataset import Accepts, Counts, Dataset, read_dataset, trainable

@@ -16,7 +16,8 @@ from router.log.lookups import Page, list_groups, locate, read_group
 from router.log.parts import PARQUET, Position, parts
 from router.log.segments import SEALED, frame
 from router.log.writer import SegmentWriter
-from router.records import GroupRecord, encode
+from router.record_codec import encode
+from router.records import GroupRecord
 from tests.support.compacting import NAMES, fill, groups, ids, made, parquet_files, run
 from tests.support.training_log import write_log
 

@@ -15,7 +15,8 @@ from router.log.parts import Position
 from router.log.segments import CORRUPT, OPEN, SEALED, frame, segment_path
 from router.log.tombstones import load_tombstones
 from router.log.writer import SegmentWriter
-from router.records import GroupRecord, encode
+from router.record_codec import encode
+from router.records import GroupRecord
 from tests.support.crash import crash_at_every_step
 from tests.support.groups import group
 

@@ -21,7 +21,8 @@ from router.log.labels import LABEL_FILE, Label, LabelSource, Resolution, append
 from router.log.lookups import Page, Why, list_groups, list_reviews, locate, read_group
 from router.log.segments import SEALED, frame
 from router.log.writer import SegmentWriter, quarantine
-from router.records import GroupRecord, encode
+from router.record_codec import encode
+from router.records import GroupRecord
 from tests.support.crash import crash_at_every_step
 from tests.support.groups import group
 from tests.support.training_log import write_log

@@ -22,7 +22,7 @@ from router.log.segments import (
     segment_path,
 )
 from router.log.writer import SegmentWriter, quarantine, recover, rewrite
-from router.records import MAX_RECORD_BYTES
+from router.record_codec import MAX_RECORD_BYTES
 from tests.support.crash import crash_at_every_step
 
 RECORDS = [b"P" + bytes([65 + i]) * (i * 3) for i in range(6)]
