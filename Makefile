@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: install install-dev run demo-loop test test-vllm lint bench docs
+.PHONY: install install-dev run demo-loop test test-vllm lint bench docs site
 
 # The torch build is apart from the locks: its CPU and CUDA builds differ, so its hash does too.
 $(VENV)/.embedded: deploy/locks/embedded.txt deploy/locks/train.txt deploy/locks/torch.txt pyproject.toml
@@ -68,3 +68,7 @@ docs: install-dev
 	$(BIN)/python -m gateway.telemetry.metrics > docs/metrics.md
 	$(BIN)/python -m router.settings_docs > docs/configuration.md
 	$(BIN)/python -m deploy.grafana.overview > deploy/grafana/dashboards/overview.json
+
+# The pages as a site, in site/: any broken link or anchor fails it.
+site: install-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
