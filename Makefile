@@ -65,7 +65,7 @@ bench: install-dev
 
 docs: install-dev
 	$(BIN)/python -m router.cli_docs > docs/cli.md
-	$(BIN)/python -m gateway.telemetry.metrics > docs/metrics.md
+	$(BIN)/python -m gateway.telemetry.metrics_docs > docs/metrics.md
 	$(BIN)/python -m router.settings_docs > docs/configuration.md
 	$(BIN)/python -m deploy.grafana.overview > deploy/grafana/dashboards/overview.json
 

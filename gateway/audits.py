@@ -82,7 +82,7 @@ class Audits:
             return
         for result in results:
             verdict = _VERDICTS.get(result.outcome, Audit.ERROR)
-            self._metrics.observe_audit(result.type.removeprefix(PREFIX), verdict)
+            self._metrics.observe_audit(result.type.removeprefix(PREFIX), verdict, result.ms / 1000)
             if verdict is Audit.DISAGREE:
                 await self._ask_for_review(accepted, result)
 

@@ -30,6 +30,20 @@ class RunningRatio:
         self._yy += denominator * denominator
         self._xy += numerator * denominator
 
+    def plus(self, constant: float) -> RunningRatio:
+        """The ratio of the same pairs, each numerator larger by `constant`."""
+        other = RunningRatio()
+        other.n, other._y, other._yy = self.n, self._y, self._yy
+        other._x = self._x + self.n * constant
+        other._xx = self._xx + 2 * constant * self._x + self.n * constant * constant
+        other._xy = self._xy + constant * self._y
+        return other
+
+    @property
+    def total(self) -> float:
+        """The sum of the numerators."""
+        return self._x
+
     @property
     def value(self) -> float | None:
         """The ratio, `None` while the denominators sum to 0."""

@@ -17,6 +17,7 @@ from router.settings import TrainingSection
 from training.comparison import Comparison
 from training.crew import Crew
 from training.cycle import CycleRunner, NotDue, Ports
+from training.facts import tell_cycles, tell_scores
 from training.http_client import base_url
 from training.judge import judge
 from training.ledger import Cycle, Ledger
@@ -41,6 +42,7 @@ def run_if_due(place: Place, training: TrainingSection, crew: Crew, as_json: boo
     )
     try:
         ended = runner.run()
+        tell_cycles(place.state_dir, runner.ledger, ended.new.number if isinstance(ended, NotDue) else 0)
     except OSError as error:
         raise TrainingError(f"the cycle cannot go on: {error}: run this again once it is cured") from error
     return _as_json(ended) if as_json else _as_text(ended)
@@ -62,13 +64,21 @@ def _ports(place: Place, training: TrainingSection, questions: tuple[Question, .
         new_groups=lambda consumed: new_groups(place, training, consumed),
         train=train_for,
         evaluate=lambda candidate, parent: judge(
-            training, questions, candidate, parent, partial(_add_to_page, place.state_dir, candidate)
+            training, questions, candidate, parent, partial(_judged, place.state_dir, training, candidate)
         ),
     )
 
 
-def _add_to_page(state_dir: Path, candidate: Policy, found: Comparison) -> None:
-    """Put the evaluation on the page of the run that made the candidate; the verdict does not depend on that."""
+def _judged(state_dir: Path, training: TrainingSection, candidate: Policy, found: Comparison) -> None:
+    """Put the evaluation on the page of the run that made the candidate, and the scores where metrics come from.
+
+    The verdict does not depend on either.
+    """
+    assert training.eval_data is not None  # there were questions
+    try:
+        tell_scores(state_dir, training.eval_data.stem, found)
+    except (OSError, TrainingError) as error:
+        print(f"the scores of {candidate.name} are not among the metrics: {error}", file=sys.stderr)
     folder = state_dir / "training" / str(candidate.manifest.get("run"))
     verdict = json.loads(json.dumps(found.as_dict()))
     try:

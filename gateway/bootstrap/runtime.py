@@ -32,9 +32,12 @@ from gateway.larger import LargerModel
 from gateway.learning import Learning
 from gateway.policies import PolicyDirectory
 from gateway.service import AnswerService
+from gateway.telemetry.bill import Bill
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.outcomes import Outcomes
 from gateway.telemetry.scorecard import Scorecard
+from gateway.telemetry.shadow import Shadow
+from gateway.telemetry.state_files import StateFiles
 from gateway.tenants.gate import FairGate
 from gateway.tenants.key_file import KeyDirectory, KeyFile
 from gateway.tenants.limiter import Limiter
@@ -66,11 +69,14 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         keys, limits = _keys(settings), tenant_limits(settings)
         metrics = Metrics(verifiers=CHECK_TYPES)
         metrics.set_measured(measured_rates())
+        metrics.bill.costs = settings.costs
+        state_files = StateFiles(settings.state.dir, settings.log.dir, settings.costs.trainer_usd_per_hour)
         adapters = await open_adapters(stack, settings, metrics)
         backend, store, log_dir = adapters.backend, adapters.store, settings.log.dir
         metered = MeteredBackend(backend) if any(each.budgeted for each in limits.values()) else backend
         larger = _larger(settings, adapters, metrics)
         model = settings.judge.model
+        metrics.bill.judge_usd = lambda tokens: cost_usd(tokens, settings.prices.get(model or ""))
         judge = None if model is None else Judge(metered, model, metrics, lambda: deps.engine)
         audits = Audits(adapters.verifier, metrics, partial(append_label, log_dir), settings.verify.audit_share)
         registry = PolicyRegistry(settings.state.dir)
@@ -87,7 +93,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             policies=policies,
             router=Router(router_settings(settings.router)),
             metrics=metrics,
-            scorecard=_scorecard(settings, policies),
+            scorecard=_scorecard(settings, policies, metrics.bill, state_files),
             prices=settings.prices,
             deadline_s=settings.server.deadline_s,
             heldout_share=settings.heldout.share,
@@ -97,6 +103,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             shed_inflight=settings.server.shed_inflight,
             in_flight=lambda: backend.in_flight,
         )
+        metrics.show(Shadow(deps.scorecard.savings))
+        metrics.show(state_files)
         limiter = _limiter(settings, limits, adapters)
         gate = FairGate(settings.server.max_inflight, settings.server.max_queued, metrics.set_queued)
         admission = Admission(limiter, gate)
@@ -172,11 +180,11 @@ def _keys(settings: Settings) -> KeyDirectory:
     return keys
 
 
-def _scorecard(settings: Settings, policies: PolicyDirectory) -> Scorecard:
+def _scorecard(settings: Settings, policies: PolicyDirectory, bill: Bill, files: StateFiles) -> Scorecard:
     def cost_of(policy: str, tokens: Tokens) -> float | None:
         return cost_usd(tokens, price_of(settings.prices, policies.resolve(policy)))
 
-    return Scorecard(cost_of)
+    return Scorecard(cost_of, bill=bill, trained_usd=files.trained_usd)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -171,7 +171,7 @@ async def _scorecard(request: Request) -> Response:
 
 
 async def _metrics(request: Request) -> Response:
-    body, content_type = _runtime(request).deps.metrics.render()
+    body, content_type = _runtime(request).deps.metrics.render(request.headers.get("accept", ""))
     return Response(body, media_type=content_type)
 
 

@@ -168,8 +168,8 @@ class Answers:
         )
         self.escalations = families.counter(
             "escalations_total",
-            "Groups that went on, to a vote or to the larger model, where their own samples failed, by final status",
-            {"status": Status},
+            "Groups that went on where their own samples failed, by what they went on to and final status",
+            {"to": ("vote", "larger"), "status": Status},
         )
         self.escalated = families.counter(
             "escalated_samples_total", "Samples asked of the larger model", {"result": tuple(Escalated)}

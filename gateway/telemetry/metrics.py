@@ -1,8 +1,7 @@
 """The metrics of one serving process, on a registry of their own, in the words of the domain.
 
 Label values are the enums of `router.domain`, so a dashboard, a response and the group log say the same. Nothing a
-client sends becomes a label: what is not in a closed set is counted as `other`. The table of `docs/metrics.md` is what
-`python -m gateway.telemetry.metrics` prints.
+client sends becomes a label: what is not in a closed set is counted as `other`.
 """
 
 from __future__ import annotations
@@ -12,9 +11,12 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
 
 from gateway.resilience.breaker import BreakerState
 from gateway.resilience.replica_state import ReplicaState
+from gateway.telemetry import bill, shadow, state_files
 from gateway.telemetry.families import OTHER, ClosedSet, Families, Family, WithoutCreated
 from gateway.telemetry.metric_families import (
     CHECK_TYPES,
@@ -39,14 +41,14 @@ from gateway.telemetry.metric_families import (
 from gateway.telemetry.served import Served
 from gateway.telemetry.trust_families import UNSAID, Audit, Trust
 from router.domain import EngineInfo, Tokens
-from router.enums import Outcome
+from router.enums import Outcome, Route
 from router.log.labels import Label, Resolution
 from router.records import CheckRecord, GroupRecord, SampleRecord
 from router.stats import upper_bound
 from router.verify.measured import MeasuredRate
 from router.verify.second.registry import AUDITED
 
-__all__ = ["CacheResult", "IdempotencyResult", "Leader", "Metrics", "Recheck", "RequestOutcome", "markdown"]
+__all__ = ["CacheResult", "IdempotencyResult", "Leader", "Metrics", "Recheck", "RequestOutcome"]
 
 
 class Metrics:
@@ -64,10 +66,20 @@ class Metrics:
         self._models = ClosedSet("model", models, self._identity.overflow)
         self._verifiers = ClosedSet("verifier", verifiers, self._identity.overflow)
         self._training = ClosedSet("training", TRAINING, self._identity.overflow)
-        self.catalogue: tuple[Family, ...] = tuple(families.catalogue)
+        self.bill = bill.Bill()
+        self.show(self.bill)
+        read = (*bill.FAMILIES, *shadow.FAMILIES, *state_files.FAMILIES)
+        self.catalogue: tuple[Family, ...] = (*families.catalogue, *read)
 
-    def render(self) -> tuple[bytes, str]:
-        """The text exposition and its content type."""
+    def show(self, collector: Collector) -> None:
+        """Also show what a collector reads when `/metrics` is asked."""
+        self._registry.register(collector)
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The exposition and its content type: OpenMetrics, which has exemplars, where `accept` names it."""
+        if "application/openmetrics-text" in accept:
+            body: bytes = openmetrics.generate_latest(self._shown)  # type: ignore[no-untyped-call]
+            return body, openmetrics.CONTENT_TYPE_LATEST
         return generate_latest(self._shown), CONTENT_TYPE_PLAIN_0_0_4
 
     @contextmanager
@@ -84,7 +96,9 @@ class Metrics:
         verification = served.verification
         route, status = verification.route, verification.status
         outcome = RequestOutcome.REFUSED if served.refused else RequestOutcome.OK
-        self._ended(route, outcome, served.code, served.duration_s, served.stream)
+        # An exemplar costs more than the observation: votes, which are few and slow, have one.
+        exemplar = {"group_id": served.group.group_id} if served.group and route is Route.VOTE else None
+        self._ended(route, outcome, served.code, served.duration_s, served.stream, exemplar)
         self._traffic.overhead.labels(route).observe(max(0.0, served.overhead_s))
         if served.first_token_s is not None:
             self._traffic.first_token.labels(route).observe(served.first_token_s)
@@ -92,7 +106,7 @@ class Metrics:
         if served.refused:
             self._answers.refusals.labels(verification.reason).inc()
         if verification.escalated:
-            self._answers.escalations.labels(status).inc()
+            self._answers.escalations.labels("larger" if len(served.spent) > 1 else "vote", status).inc()
         self._observe_cost(served)
         if served.group is not None:
             self._answers.samples_per_request.labels(route).observe(verification.samples)
@@ -188,9 +202,10 @@ class Metrics:
                     gauge.labels(verifier, "estimate").set(errors / n)
                     gauge.labels(verifier, "upper").set(upper)
 
-    def observe_audit(self, verifier: str, result: Audit) -> None:
-        """Count what a second verifier said of an answer that `verifier` accepted."""
+    def observe_audit(self, verifier: str, result: Audit, seconds: float = 0.0) -> None:
+        """Count what a second verifier said of an answer that `verifier` accepted, and the time it took."""
         self._trust.audits.labels(verifier, result).inc()
+        self.bill.audit_s += seconds
 
     def observe_label(self, label: Label) -> None:
         """Count one feedback or review; a score of at least one half counts as solved."""
@@ -202,6 +217,7 @@ class Metrics:
         """Count the tokens of one grading."""
         self._trust.judge_tokens.labels("input").inc(tokens.prompt)
         self._trust.judge_tokens.labels("output").inc(tokens.completion)
+        self.bill.judged += tokens
 
     def set_judge_traps(self, passed: int) -> None:
         """Show how many traps the judge accepted at its last examination."""
@@ -239,9 +255,17 @@ class Metrics:
         self._identity.policy.clear()
         self._identity.policy.labels(policy, base_model).set(1)
 
-    def _ended(self, route: str, outcome: RequestOutcome, code: int, duration_s: float, stream: bool) -> None:
+    def _ended(
+        self,
+        route: str,
+        outcome: RequestOutcome,
+        code: int,
+        duration_s: float,
+        stream: bool,
+        exemplar: dict[str, str] | None = None,
+    ) -> None:
         self._traffic.requests.labels(route, outcome, f"{code // 100}xx", str(stream).lower()).inc()
-        self._traffic.duration.labels(route, outcome).observe(duration_s)
+        self._traffic.duration.labels(route, outcome).observe(duration_s, exemplar)
 
     def _observe_cost(self, served: Served) -> None:
         for name, tokens in served.spent.items():
@@ -253,6 +277,8 @@ class Metrics:
             self._spending.unpriced.inc()
         else:
             self._spending.cost.labels(served.verification.route, served.purpose).inc(served.verification.cost_usd)
+            full = served.group is not None and served.group.audit
+            self.bill.add_answer(served.verification.cost_usd, served.purpose, full_group=full)
 
     def _observe_sample(self, sample: SampleRecord) -> None:
         finish = sample.finish_reason or "cancelled"
@@ -265,35 +291,9 @@ class Metrics:
         self._answers.verifications.labels(verifier, check.outcome).inc()
         if check.outcome is not Outcome.SKIPPED:
             self._answers.verifier_duration.labels(verifier).observe(check.ms / 1000)
+            self.bill.verification_s += check.ms / 1000
 
 
 def _by_type(tokens: Tokens) -> dict[str, int]:
     uncached = max(0, tokens.prompt - tokens.cached_prompt)
     return {"input": uncached, "cached_input": tokens.cached_prompt, "output": tokens.completion}
-
-
-def markdown() -> str:
-    """The reference page of the metrics."""
-    rows = []
-    for family in Metrics().catalogue:
-        labels = ", ".join(f"`{label}`" for label in family.labels) or "-"
-        rows.append(f"| `{family.name}` | {family.kind} | {labels} | {family.help} |")
-    return "\n".join(
-        [
-            "# Metrics",
-            "",
-            "Generated by `python -m gateway.telemetry.metrics`. Served at `/metrics` in Prometheus' text format,",
-            "one process at a time, beside the standard `process_*` metrics. Label values are those of the response's",
-            "`verification` object; every set is closed, and a name outside it is counted as `other` and in",
-            "`thinktwice_label_overflow_total`. `route` is `none` where a request ended in an error or in",
-            "the response that its `Idempotency-Key` had before.",
-            "",
-            "| metric | type | labels | meaning |",
-            "|---|---|---|---|",
-            *rows,
-        ]
-    )
-
-
-if __name__ == "__main__":
-    print(markdown())

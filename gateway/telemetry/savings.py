@@ -84,6 +84,10 @@ class Savings:
         for arm, solved, tokens in known:
             arm.add(solved, tokens.prompt + tokens.completion, self._cost_of(group.policy, tokens))
 
+    def arms(self) -> dict[str, Arm]:
+        """Every arm by its name."""
+        return {"adaptive": self._adaptive} | {name: arm for name, (_, arm) in self._baselines.items()}
+
     def report(self) -> dict[str, Any]:
         """Each baseline beside the adaptive arm, with `1 - adaptive / baseline` of tokens and cost per solved."""
         return {"adaptive": self._adaptive.report()} | {

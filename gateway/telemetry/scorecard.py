@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from gateway.telemetry.bill import Bill, Component
 from gateway.telemetry.savings import CostOf, Savings
 from gateway.telemetry.served import Served
 from router.domain import MAX_SAMPLES, Verification
@@ -26,10 +27,20 @@ _UNKNOWN = asdict(NO_DATA)
 
 
 class Scorecard:
-    """Accumulates answered requests. `cost_of` prices tokens in US dollars, `None` without a price."""
+    """Accumulates answered requests. `cost_of` prices tokens in US dollars, `None` without a price.
 
-    def __init__(self, cost_of: CostOf, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
+    `bill` is what this process spends beside the tokens of answers, `trained_usd` what all training has cost so far.
+    """
+
+    def __init__(
+        self,
+        cost_of: CostOf,
+        clock: Callable[[], float] = time.time,
+        bill: Bill | None = None,
+        trained_usd: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        self._clock, self._bill = clock, bill or Bill()
+        self._trained_usd, self._trained_before = trained_usd, trained_usd()
         self._since = clock()
         self._statuses: Counter[Status] = Counter()
         self._routes: Counter[Route] = Counter()
@@ -40,7 +51,7 @@ class Scorecard:
         self._cost_usd = 0.0
         self._tokens_per_solved, self._cost_per_solved = RunningRatio(), RunningRatio()
         self._latency = QuantileSketch()
-        self._savings = Savings(cost_of)
+        self.savings = Savings(cost_of)
 
     def record(self, served: Served) -> None:
         """Count one answer, or one refusal by `on_failure`."""
@@ -59,7 +70,7 @@ class Scorecard:
             self._samples[verification.samples] += 1
             for sample in served.group.samples:
                 self._record_checks(sample.checks)
-            self._savings.record(served.group)
+            self.savings.record(served.group)
 
     def record_lookup(self, hit: bool) -> None:
         """Count one question to the answer cache that was a hit or a miss."""
@@ -86,8 +97,10 @@ class Scorecard:
             "tokens_per_solved": asdict(self._tokens_per_solved.estimate()),
             # A cached answer costs nothing even where its model has no price: it alone would make solving look free.
             "cost_per_solved_usd": _UNKNOWN if self._unpriced else asdict(self._cost_per_solved.estimate()),
+            "all_in_cost_per_solved_usd": _UNKNOWN if self._unpriced else asdict(self._all_in().estimate()),
+            "spending_usd": self._spending() | {"idle": self._bill.idle_usd(seconds)},
             "cost_usd": {"value": self._cost_usd if answered > self._unpriced else None, "unpriced": self._unpriced},
-            "savings": self._savings.report(),
+            "savings": self.savings.report(),
             "routes": {route: asdict(wilson(self._routes[route], answered)) for route in Route},
             "statuses": {status: asdict(wilson(self._statuses[status], answered)) for status in Status},
             "samples": {
@@ -110,6 +123,18 @@ class Scorecard:
         self._tokens_per_solved.add(served.tokens.prompt + served.tokens.completion, solved)
         if verification.cost_usd is not None:
             self._cost_per_solved.add(verification.cost_usd, solved)
+
+    def _spending(self) -> dict[str, float | None]:
+        """Dollars by component; null without a price."""
+        spent, now = self._bill.spent(), self._trained_usd()
+        trained = None if now is None else now - (self._trained_before or 0.0)
+        return {component.value: spent.get(component) for component in Component} | {"training": trained}
+
+    def _all_in(self) -> RunningRatio:
+        """Cost per solved with what is not tokens of answers spread over the checked requests."""
+        beside = [Component.VERIFICATION, Component.AUDIT, Component.JUDGE, "training"]
+        spent, ratio = self._spending(), self._cost_per_solved
+        return ratio.plus(sum(spent[each] or 0.0 for each in beside) / ratio.n) if ratio.n else ratio
 
     def _record_checks(self, checks: tuple[CheckRecord, ...]) -> None:
         for check in checks:

@@ -23,12 +23,13 @@ from router.settings.serving import (
     RedisSection,
     ServerSection,
 )
-from router.settings.tenancy import PriceSection, TenantSection
+from router.settings.tenancy import CostsSection, PriceSection, TenantSection
 from router.settings.training import Mode, Objective, TrainingSection
 
 __all__ = [
     "ENV_PREFIX",
     "BackendSection",
+    "CostsSection",
     "EnginesSection",
     "EscalationSection",
     "LogSection",

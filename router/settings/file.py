@@ -35,7 +35,7 @@ from router.settings.serving import (
     ServerSection,
     StateSection,
 )
-from router.settings.tenancy import KeysSection, PriceSection, TenantSection
+from router.settings.tenancy import CostsSection, KeysSection, PriceSection, TenantSection
 from router.settings.training import TrainingSection
 
 ENV_PREFIX = "THINKTWICE_"
@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     tools: ToolsSection = ToolsSection()
     profiles: dict[str, ProfileSection] = {}
     prices: dict[str, PriceSection] = {}
+    costs: CostsSection = CostsSection()
     tenants: dict[str, TenantSection] = {}
 
     @classmethod

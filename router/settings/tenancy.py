@@ -25,6 +25,18 @@ class PriceSection(Section):
     cached_input: float | None = Field(None, ge=0, description="Dollars per million cached prompt tokens.")
 
 
+class CostsSection(Section):
+    """What machines cost, in US dollars an hour; a cost that is not set is unknown, not 0."""
+
+    engine_usd_per_hour: float | None = Field(
+        None, ge=0, description="All machines of the engines; idle cost is this without the tokens' prices."
+    )
+    trainer_usd_per_hour: float | None = Field(None, ge=0, description="The machine that trains, while it trains.")
+    core_usd_per_hour: float | None = Field(
+        None, ge=0, description="One core of the gateway's machine, for the time of checks and audits."
+    )
+
+
 class TenantSection(Section):
     """What a tenant allows, and what it may use; a limit that is not set does not exist."""
 

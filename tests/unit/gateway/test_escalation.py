@@ -59,7 +59,7 @@ async def test_where_all_samples_failed_the_larger_model_may_still_solve_it(tmp_
     assert (answer.tokens, answer.larger, answer.billed) == (own, big, own + big)
     assert found.cost_usd == pytest.approx((9 * 1.0 + 25 * 2.0 + 3 * 10.0 + 5 * 20.0) / 1e6)
     assert served.metric('thinktwice_escalated_samples_total{result="verified"}') == 1
-    assert served.metric('thinktwice_escalations_total{status="verified"}') == 1
+    assert served.metric('thinktwice_escalations_total{status="verified",to="larger"}') == 1
 
 
 async def test_its_sample_is_logged_in_its_own_name_and_never_trains_the_policy(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ async def test_a_failed_single_sample_is_escalated_and_counts_all_its_tokens(tmp
     record = only(gateway)
     assert [sample.index for sample in record.samples] == [0, 1, 2] and record.escalated
     assert (record.prompt_tokens, record.completion_tokens) == (6, 13)
-    assert gateway.metric('thinktwice_escalations_total{status="verified"}') == 1
+    assert gateway.metric('thinktwice_escalations_total{status="verified",to="vote"}') == 1
 
 
 async def test_a_vote_stops_at_the_first_pass_and_keeps_the_sample_it_cut(tmp_path: Path) -> None:
