@@ -104,15 +104,17 @@ class VllmBackend:
     ) -> AsyncGenerator[Mapping[str, Any]]:
         """The JSON objects that one of the engine's POST routes streams, up to its `[DONE]`."""
         async with self.request("POST", path, body, timeout_s) as response:
-            done = False
-            async for data in _events(response):  # read past the end, so that the connection can be used again
-                if done or data == b"[DONE]":
-                    done = True
-                    continue
-                chunk = _decode(data)
-                if "error" in chunk:
-                    raise _rejected(response.status, chunk)
-                yield chunk
+            done, events = False, _Events()
+            # By network chunk, one await for many events; past the end, so that the connection can be used again.
+            while received := await response.content.readany():
+                for data in events.feed(received):
+                    if done or data == b"[DONE]":
+                        done = True
+                        continue
+                    chunk = _decode(data)
+                    if "error" in chunk:
+                        raise _rejected(response.status, chunk)
+                    yield chunk
         if not done:
             raise BackendProtocolError("the engine closed its stream before [DONE]")
 
@@ -168,18 +170,27 @@ def chat_body(draw: Draw) -> dict[str, Any]:
     return body
 
 
-async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The data of each server-sent event. Reads by network chunk: one await for many events."""
-    buffer = b""
-    while chunk := await response.content.readany():
-        buffer = (buffer + chunk).replace(b"\r\n", b"\n")  # together: a chunk may end between the two
-        *events, buffer = buffer.split(b"\n\n")
-        for event in events:
-            data = b"\n".join([line[5:].lstrip() for line in event.split(b"\n") if line.startswith(b"data:")])
-            if data:
-                yield data
-        if len(buffer) > MAX_EVENT_BYTES:
+class _Events:
+    """Splits a stream of server-sent events, fed by network chunk, into the data of each."""
+
+    def __init__(self) -> None:
+        self._begun = b""  # an event of which the end has not come
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The data of every event that ended with this chunk. Raises `BackendProtocolError` for one without an end."""
+        data = self._begun + chunk
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n")  # together: a chunk may end between the two
+        *events, self._begun = data.split(b"\n\n")
+        if len(self._begun) > MAX_EVENT_BYTES:
             raise BackendProtocolError("the engine sent an event without an end")
+        return [data for event in events if (data := _data_of(event))]
+
+
+def _data_of(event: bytes) -> bytes:
+    if event.startswith(b"data: ") and b"\n" not in event:  # as engines write them
+        return event[6:]
+    return b"\n".join([line[5:].lstrip() for line in event.split(b"\n") if line.startswith(b"data:")])
 
 
 async def _json_object(response: aiohttp.ClientResponse) -> Mapping[str, Any]:

@@ -68,10 +68,10 @@ class EventStream:
     async def __aiter__(self) -> AsyncGenerator[bytes]:
         """The events and comments."""
         try:
-            for data in self._encode(self._first):
+            if data := self._encode(self._first):
                 yield data
             async for item in self._rest:
-                for data in self._encode(item):
+                if data := self._encode(item):
                     yield data
             if self._last is not None and self._prepared.call.include_usage and self.answer is not None:
                 yield event(render.usage_chunk(self._last, self.answer, self._prepared.call))
@@ -81,22 +81,24 @@ class EventStream:
             yield event(error_body(error))
         yield DONE
 
-    def _encode(self, item: Item) -> list[bytes]:
+    def _encode(self, item: Item) -> bytes:
+        """The bytes that show an item; none for one that shows nothing."""
         if item is None:
-            return [KEEP_ALIVE]
-        chunks = self._chunks(item)
-        if chunks:
-            self._last = chunks[-1]
-        return [event(chunk) for chunk in chunks]
-
-    def _chunks(self, item: Mapping[str, Any] | Answer) -> list[dict[str, Any]]:
+            return KEEP_ALIVE
         call = self._prepared.call
         if isinstance(item, Answer):
             self.answer, self.settled = item, True
-            return [] if self._prepared.live else list(render.answer_chunks(item, call))
-        if self.answer is not None:
-            return [render.last_live_chunk(item, self.answer, call)]
-        return [] if render.shows_nothing(item, call) else [render.live_chunk(item, call)]
+            chunks = [] if self._prepared.live else list(render.answer_chunks(item, call))
+            if chunks:
+                self._last = chunks[-1]
+            return b"".join([event(chunk) for chunk in chunks])
+        if self.answer is None:
+            if render.shows_nothing(item, call):
+                return b""
+            self._last = render.live_chunk(item, call)
+        else:
+            self._last = render.last_live_chunk(item, self.answer, call)
+        return event(self._last)
 
 
 class EventResponse(StreamingResponse):

@@ -33,7 +33,8 @@ async def streamed(
 
 def values(sent: list[bytes]) -> list[dict[str, Any]]:
     """The events, without comments and `[DONE]`."""
-    return [json.loads(data[6:]) for data in sent if data.startswith(b"data: {")]
+    events = b"".join(sent).split(b"\n\n")
+    return [json.loads(data[6:]) for data in events if data.startswith(b"data: {")]
 
 
 async def test_a_live_stream_shows_tokens_as_they_come(tmp_path: Path) -> None:
