@@ -12,7 +12,7 @@ from router.errors import ConfigError, InvalidRequest
 from router.quantity import parse_quantity
 from router.strict_json import NotJson, loads
 from router.verify.limits import MAX_TIMEOUT_S
-from router.verify.spec import merge
+from router.verify.merge import merge
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,16 @@ from router.enums import ToolName
 from router.errors import ConfigError, InvalidRequest
 from router.guardrails import Guardrails
 from router.settings import Settings
-from router.verify.spec import check_profiles, merge
+from router.verify.merge import merge
+from router.verify.profiles import Profiles, admit_profiles
 
 
 def check_settings(settings: Settings) -> None:
     """Find what cannot work before anything is started. Raises `ConfigError`, one line with the cure."""
-    check_profiles(settings.profiles)
+    profiles = admit_profiles(settings.profiles, settings.verify.timeout_s)
     _check_tools(settings)
     _check_commands(settings)
-    _check_guardrails(settings)
+    _check_guardrails(settings, profiles)
     limits = tenant_limits(settings)
     if limits and settings.redis.url is None and settings.server.workers > 1:
         raise ConfigError("limits of tenants are shared between workers through Redis: set [redis] url, or one worker")
@@ -76,14 +77,14 @@ def _check_tools(settings: Settings) -> None:
             raise ConfigError(f"profile {name}: the tool search_notes needs a folder: set [tools.search_notes] dir")
 
 
-def _check_guardrails(settings: Settings) -> None:
+def _check_guardrails(settings: Settings, profiles: Profiles) -> None:
     """Raise `ConfigError` for lists that cannot be used, and for profiles that name others."""
     guardrails = Guardrails(settings.policy.lists)
     guardrails.check()
     if settings.policy.classifier_url is None and any(each.classifier for each in settings.policy.lists.values()):
         raise ConfigError("a policy list asks the classifier, and there is none: set [policy] classifier_url")
-    for name in settings.profiles:
+    for name in profiles:
         try:
-            guardrails.applied(merge({"profile": name}, None, settings.profiles, None, settings.verify.timeout_s))
+            guardrails.applied(merge({"profile": name}, None, profiles, None, settings.verify.timeout_s))
         except InvalidRequest as error:
             raise ConfigError(f"profile {name}: {error}") from error

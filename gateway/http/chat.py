@@ -29,6 +29,7 @@ from gateway.tenants.metering import draw_bound, times
 from router.enums import Purpose
 from router.errors import LogUnavailable, NotAnswered, ThinkTwiceError
 from router.settings import Settings
+from router.verify.profiles import admit_profiles
 
 JSON = "application/json"
 _LARGE_BODY = 16 * 1024  # bytes; to admit the largest checks takes 0.3 s of processor time
@@ -65,6 +66,7 @@ class ChatRoute:
         self._service, self._deps, self._settings = service, deps, settings
         self._admission, self._idempotency = admission, idempotency
         self._metrics, self._scorecard = deps.metrics, deps.scorecard
+        self._profiles = admit_profiles(settings.profiles, settings.verify.timeout_s)
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request. Raises `ThinkTwiceError`, which the application turns into an OpenAI error."""
@@ -90,6 +92,7 @@ class ChatRoute:
             request_id=request.state.request_id,
             tenant=self._tenant(caller.tenant),
             settings=self._settings,
+            profiles=self._profiles,
         )
         call = parse() if len(body) < _LARGE_BODY else await asyncio.to_thread(parse)
         if call.purpose is Purpose.EVAL:

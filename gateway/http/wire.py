@@ -17,7 +17,8 @@ from router.enums import Effort, Purpose
 from router.errors import InvalidRequest
 from router.settings import Settings
 from router.verify.judging import with_question
-from router.verify.spec import merge
+from router.verify.merge import merge
+from router.verify.profiles import Profiles
 
 PROFILE_HEADER = "x-verification-profile"
 PURPOSE_HEADER = "x-thinktwice-purpose"
@@ -94,7 +95,13 @@ _OPEN_IT = "; an operator can open it with [backend] allow_fields"
 
 
 def parse_chat(
-    body: bytes, headers: Mapping[str, str], *, request_id: str, tenant: Tenant, settings: Settings
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    request_id: str,
+    tenant: Tenant,
+    settings: Settings,
+    profiles: Profiles,
 ) -> ChatCall:
     """Parse and admit one chat request, its headers by lower-case name. Raises `InvalidRequest`, naming the field."""
     raw = loads_object(body)
@@ -110,7 +117,7 @@ def parse_chat(
     spec = merge(
         fields.verification,
         headers.get(PROFILE_HEADER),
-        settings.profiles,
+        profiles,
         # With n above 1 nothing is elected, so that there is nothing to check: the engine's grammar alone holds.
         options.get("response_format") if (fields.n or 1) == 1 else None,
         settings.verify.timeout_s,

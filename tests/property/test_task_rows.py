@@ -15,8 +15,8 @@ from gateway.bench.tasks.catalogue import MAX_SHOTS, TASKS, generate
 from gateway.bench.tasks.item import Item, Task
 from router.enums import CheckClass, Outcome
 from router.questions import parse_question
+from router.verify.merge import merge
 from router.verify.registry import CHECK_TYPES
-from router.verify.spec import merge
 
 SEEDS = st.integers(0, 10**9)
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())

@@ -8,16 +8,20 @@ from router.domain import Sampling
 from router.enums import Effort, OnFailure, Purpose
 from router.errors import InvalidRequest, UnknownProfile
 from router.settings import BackendSection, ProfileSection, Settings
+from router.verify.profiles import admit_profiles
 
 PROFILE = ProfileSection(version=2, checks=({"type": "regex", "pattern": "^a"},))
 SETTINGS = Settings(backend=BackendSection(allow_fields=("chat_template_kwargs",)), profiles={"gate": PROFILE})
+PROFILES = admit_profiles(SETTINGS.profiles, SETTINGS.verify.timeout_s)
 MESSAGES = [{"role": "user", "content": "What is 2 + 2?"}]
 NUMERIC = {"checks": [{"type": "numeric", "reference": 4}]}
 
 
 def parse(headers: dict[str, str] | None = None, **fields: object) -> ChatCall:
     body = json.dumps({"model": "champion", "messages": MESSAGES} | fields).encode()
-    return parse_chat(body, headers or {}, request_id="r", tenant=Tenant("local", True), settings=SETTINGS)
+    return parse_chat(
+        body, headers or {}, request_id="r", tenant=Tenant("local", True), settings=SETTINGS, profiles=PROFILES
+    )
 
 
 def test_a_bare_request() -> None:
@@ -114,7 +118,9 @@ def test_a_bad_field_is_named(fields: dict[str, object], param: str) -> None:
 
 def test_missing_fields_are_named() -> None:
     with pytest.raises(InvalidRequest) as refused:
-        parse_chat(b'{"model": "m"}', {}, request_id="r", tenant=Tenant("local", True), settings=SETTINGS)
+        parse_chat(
+            b'{"model": "m"}', {}, request_id="r", tenant=Tenant("local", True), settings=SETTINGS, profiles=PROFILES
+        )
     assert refused.value.param == "messages"
 
 
@@ -125,7 +131,7 @@ def test_an_unknown_profile() -> None:
 
 def test_the_body_must_be_an_object() -> None:
     with pytest.raises(InvalidRequest, match="object"):
-        parse_chat(b"[1]", {}, request_id="r", tenant=Tenant("local", True), settings=SETTINGS)
+        parse_chat(b"[1]", {}, request_id="r", tenant=Tenant("local", True), settings=SETTINGS, profiles=PROFILES)
 
 
 def test_a_purpose_nobody_may_claim() -> None:

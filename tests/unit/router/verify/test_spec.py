@@ -10,8 +10,10 @@ from router.domain import VerificationSpec
 from router.enums import CheckClass, OnFailure
 from router.errors import ConfigError, InvalidRequest, UnknownProfile
 from router.settings import ProfileSection, SampleBounds
+from router.verify.merge import merge
+from router.verify.profiles import admit_profiles
 from router.verify.registry import CHECK_TYPES
-from router.verify.spec import check_profiles, merge, parse_checks
+from router.verify.spec import parse_checks
 
 NUMERIC = {"type": "numeric", "reference": 5}
 
@@ -22,7 +24,8 @@ def merged(
     header: str | None = None,
     response_format: Mapping[str, Any] | None = None,
 ) -> VerificationSpec:
-    return merge(request, header, {} if profile is None else {"p": profile}, response_format, 3.0)
+    profiles = admit_profiles({} if profile is None else {"p": profile}, 3.0)
+    return merge(request, header, profiles, response_format, 3.0)
 
 
 def refused(request: Any, **kwargs: Any) -> InvalidRequest:
@@ -197,7 +200,7 @@ def test_profile_resolution() -> None:
 
 
 def test_body_and_header_in_conflict() -> None:
-    profiles = {"a": ProfileSection(), "b": ProfileSection()}
+    profiles = admit_profiles({"a": ProfileSection(), "b": ProfileSection()}, 3.0)
     with pytest.raises(InvalidRequest) as caught:
         merge({"profile": "a"}, "b", profiles, None, 3.0)
     assert caught.value.param == "verification.profile"
@@ -293,13 +296,13 @@ def test_on_failure(asked: str | None, profile: ProfileSection | None, expected:
 
 
 def test_profiles_are_checked_at_start_up() -> None:
-    check_profiles({"good": ProfileSection(checks=(NUMERIC,))})
+    admit_profiles({"good": ProfileSection(checks=(NUMERIC,))}, 3.0)
     with pytest.raises(ConfigError, match=r"profile bad: profiles\.bad\.checks\[0\]\.foo"):
-        check_profiles({"bad": ProfileSection(checks=({**NUMERIC, "foo": 1},))})
+        admit_profiles({"bad": ProfileSection(checks=({**NUMERIC, "foo": 1},))}, 3.0)
     with pytest.raises(ConfigError, match=r"profile bad: samples\.min"):
-        check_profiles({"bad": ProfileSection(samples=SampleBounds(min=3, max=2))})
+        admit_profiles({"bad": ProfileSection(samples=SampleBounds(min=3, max=2))}, 3.0)
     with pytest.raises(ConfigError, match="letters"):
-        check_profiles({"a@1": ProfileSection()})
+        admit_profiles({"a@1": ProfileSection()}, 3.0)
 
 
 def test_references_never_appear_in_refusals() -> None:
