@@ -98,13 +98,13 @@ class Prepared:
         call, policy = self.call, self.policy
         pinned = call.model == policy.name != policy.base_model
         single = call.n > 1 or (call.effort.single_sample and not call.spec.samples_given)
-        return not (pinned or single or self.plan.full or self.live or call.purpose is Purpose.EVAL)
+        return not (pinned or single or self.plan.full or self.live or call.purpose is not Purpose.PROD)
 
     @property
     def cacheable(self) -> bool:
         """Whether a verified answer may come from the cache or go to it."""
         call = self.call
-        bypassed = call.no_store or call.logprobs or call.purpose is Purpose.EVAL or self.live
+        bypassed = call.no_store or call.logprobs or call.purpose is not Purpose.PROD or self.live
         return call.spec.has_oracle and not bypassed
 
 

@@ -18,6 +18,13 @@ class Tenant(Struct, frozen=True):
     train_consent: bool
 
 
+class Replayed(Struct, frozen=True):
+    """The logged group whose prompt is drawn again to train on, and its tenant, who the new group belongs to."""
+
+    group_id: str
+    tenant: str
+
+
 @dataclass(frozen=True, slots=True)
 class RetryKey:
     """The client's name for this request, should it send it again, and the digest that tells it from another."""
@@ -43,5 +50,6 @@ class ChatCall(Struct, frozen=True):
     logprobs: bool = False
     no_store: bool = False
     purpose: Purpose = Purpose.PROD
+    replayed: Replayed | None = None  # of a call for `Purpose.REPLAY`
     retry_key: RetryKey | None = None
     timeout_s: float | None = None  # how long the client waits; the gateway's own deadline may be sooner

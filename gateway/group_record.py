@@ -34,16 +34,17 @@ def group_record(
 ) -> GroupRecord:
     """Everything the request drew, judged or cut short, with what decided it. `created_at` is now."""
     call, decoded, verification = prepared.call, concluded.decoded, concluded.verification
-    winner = concluded.ballot.winner
+    winner, replayed = concluded.ballot.winner, call.replayed
     candidates = [_sample_record(prepared, engine, c.sample, c, c is winner) for c in decoded.candidates]
     unjudged = [_sample_record(prepared, engine, sample, None, selected=False) for sample in decoded.unjudged]
     return GroupRecord(
         group_id=prepared.group_id,
         created_at=time.time(),
         request_id=call.request_id,
-        tenant=call.tenant.name,
-        train_consent=call.tenant.train_consent,
+        tenant=call.tenant.name if replayed is None else replayed.tenant,
+        train_consent=call.tenant.train_consent or replayed is not None,  # admitted only where its tenant consents
         purpose=call.purpose,
+        replays=None if replayed is None else replayed.group_id,
         heldout=heldout,
         prompt_hash=prompt_hash,
         messages=tuple(dict(message) for message in call.prompt.messages),

@@ -67,8 +67,8 @@ class AnswerService:
         spec = deps.guardrails.applied(call.spec)
         if spec is not call.spec:
             call = replace(call, spec=spec)
-        # An evaluation asks what the champion itself would answer.
-        place = None if call.purpose is Purpose.EVAL else partial(self._place, call)
+        # An evaluation, and a replay, ask what the champion itself would answer.
+        place = partial(self._place, call) if call.purpose is Purpose.PROD else None
         policy = await deps.policies.ready(call.model, place)
         deps.log.admit()
         needed = (*call.spec.checks, *call.spec.screens)
@@ -87,7 +87,7 @@ class AnswerService:
         effort = call.effort if call.n == 1 else Effort.LOW
         in_flight = 0 if call.purpose is Purpose.EVAL else deps.in_flight()  # an evaluation is worth its samples
         crowded = in_flight > deps.shed_inflight
-        audit_draw = None if crowded or call.purpose is Purpose.EVAL else uniform(group_id)
+        audit_draw = uniform(group_id) if call.purpose is Purpose.PROD and not crowded else None
         decision, plan = deps.router.decide(call.prompt, call.spec, effort, audit_draw, policy.name)
         task = Task(
             prompt=call.prompt,
@@ -210,7 +210,7 @@ class AnswerService:
         decoded: Decoded | None = None,
         refused: bool = False,
     ) -> None:
-        """Tell the metrics, and the scorecard unless the request is an evaluation."""
+        """Tell the metrics, and the scorecard where the request is ordinary traffic."""
         call, spent = prepared.call, {}
         if decoded is not None:
             spent[prepared.policy.name] = decoded.tokens
@@ -229,5 +229,5 @@ class AnswerService:
             purpose=call.purpose,
         )
         self._deps.metrics.observe_answer(served)
-        if call.purpose is not Purpose.EVAL:
+        if call.purpose is Purpose.PROD:
             self._deps.scorecard.record(served)

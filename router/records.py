@@ -87,6 +87,7 @@ class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     train_consent: bool
     purpose: Purpose = Purpose.PROD
+    replays: str | None = None  # the group whose prompt this one draws again for training
     heldout: bool = False  # never trained on
     # Prompt
     prompt_hash: str  # salted hash of the normalised prompt; decides `heldout`
@@ -144,6 +145,7 @@ class GroupSummary(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     tenant: str
     purpose: Purpose = Purpose.PROD
+    replays: str | None = None
     policy: str
     route: Route
     status: Status
@@ -161,6 +163,7 @@ class GroupHead(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     train_consent: bool
     purpose: Purpose = Purpose.PROD
+    replays: str | None = None
     heldout: bool = False
     prompt_hash: str
     base_model: str

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from math import isfinite
+from typing import Any
 
 from router.domain import EngineInfo, Prompt, Sample, Sampling
 
@@ -67,7 +68,7 @@ def ineligible_reason(sample: Sample, prompt: Prompt, engine: EngineInfo) -> str
         "length_mismatch": len(logprobs) != len(sample.token_ids or ()),
         "logprob_floor": _below_floor(logprobs),
         "sampling": not _plain(sample.sampling),
-        "constrained": _constrained(prompt),
+        "constrained": constrained(prompt.options),
     }
     return next((reason for reason, found in faults.items() if found), None)
 
@@ -90,9 +91,8 @@ def _plain(sampling: Sampling) -> bool:
     )
 
 
-def _constrained(prompt: Prompt) -> bool:
+def constrained(options: Mapping[str, Any]) -> bool:
     """Whether a grammar or a bias shaped the distribution: its mask is not part of the logged probabilities."""
-    options = prompt.options
     if any(options.get(name) for name in _CONSTRAINING_OPTIONS):
         return True
     if (options.get("response_format") or {}).get("type", "text") != "text":

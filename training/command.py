@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _DISTILL = "distill"
 _EXITS = """exit codes: 0 a policy was registered, or there was nothing to train on (with --if-due: the cycle ended,
-whatever the verdict, or none is due); 1 it failed, serving is as it was; 2 usage; 75 another trainer is at work"""
+whatever the verdict, or none is due; with --top-up: what the budget allowed was drawn); 1 it failed, serving is as it
+was; 2 usage; 75 another trainer is at work"""
 
 
 def register(subparsers: Subparsers) -> None:
@@ -56,8 +57,14 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument("--rank", type=int, help="rank of the LoRA adapter (default: 16)")
     parser.add_argument("--epochs", type=int, help="passes over the data, 1 or 2 (default: 1)")
     parser.add_argument("--seed", type=int, help="seed of the run (default: 0)")
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
         "--if-due", action="store_true", help="a whole cycle if enough groups are new: train, evaluate, promote or hold"
+    )
+    what.add_argument(
+        "--top-up",
+        action="store_true",
+        help="train nothing: let the champion answer logged prompts again, in full groups",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
@@ -77,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     if args.plan:
         return _plan(settings, args.json)
     crew = Crew()
-    _check_distill(args, crew)
+    _check_together(args, crew)
     model = args.student or settings.training.model or _only_model(state_dir)
 
     try:
@@ -125,6 +132,10 @@ def _run(args: argparse.Namespace, settings: Settings, model: Path, crew: Crew) 
     from training.place import Place  # noqa: PLC0415  # torch takes seconds, and on a full disk fails
 
     place = Place(settings.log.dir, settings.state.dir, model, settings.backend.model, settings.heldout.share)
+    if args.top_up:
+        from training.top_up_command import top_up  # noqa: PLC0415
+
+        return top_up(place, settings.training, args.json)
     if args.if_due:
         from training.cycle_command import run_if_due  # noqa: PLC0415
 
@@ -139,14 +150,14 @@ def _run(args: argparse.Namespace, settings: Settings, model: Path, crew: Crew) 
     return json.dumps(report.as_dict()) if args.json else _as_text(report)
 
 
-def _check_distill(args: argparse.Namespace, crew: Crew) -> None:
-    """Raises `ConfigError` when --mode distill lacks what it needs, or what only it takes is given to another mode."""
+def _check_together(args: argparse.Namespace, crew: Crew) -> None:
+    """Raises `ConfigError` for flags that do not go together: --mode distill needs two others, and excludes some."""
     if (args.mode == _DISTILL) != (args.student is not None and args.out is not None):
         raise ConfigError("--mode distill, --student and --out go together: give all three or none")
-    if args.mode == _DISTILL and args.if_due:
-        raise ConfigError("--if-due makes policies, --mode distill another model: give one of them")
-    if args.mode == _DISTILL and crew.size > 1:
-        raise ConfigError("--mode distill runs in one process: start it without a launcher")
+    if args.mode == _DISTILL and (args.if_due or args.top_up):
+        raise ConfigError("--if-due and --top-up are of policies, --mode distill makes another model: give one of them")
+    if crew.size > 1 and (args.mode == _DISTILL or args.top_up):
+        raise ConfigError("--mode distill and --top-up run in one process: start them without a launcher")
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from training.evaluate import Trial
     from training.update import StepMetrics
 
 
@@ -24,7 +23,7 @@ def training_bar() -> Iterator[Callable[[StepMetrics], None]]:
 
 
 @contextmanager
-def asking_bar(total: int) -> Iterator[Callable[[Trial], None]]:
+def asking_bar(total: int) -> Iterator[Callable[[object], None]]:
     """Yields what to call after each of `total` answers."""
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:

@@ -17,6 +17,8 @@ _ELSEWHERE = {
     "alpha",
     "canary_shares",
     "canary_answers",
+    "top_up_samples",
+    "top_up_tokens",
     "usd_per_hour",
 }
 

@@ -22,12 +22,12 @@ from gateway.http.admission import Admission, Admitted, Asking, LastWave
 from gateway.http.body import ClientGone, read_body, until_disconnect
 from gateway.http.http_errors import error_body, error_headers, status_of
 from gateway.http.idempotency import Idempotency, Reply
-from gateway.http.wire import PURPOSE_HEADER, parse_chat
+from gateway.http.wire import PURPOSE_HEADER, TENANT_HEADER, parse_chat
 from gateway.service import AnswerService
 from gateway.tenants.keys import LOCAL, Caller
 from gateway.tenants.metering import draw_bound, times
 from router.enums import Purpose
-from router.errors import LogUnavailable, NotAnswered, ThinkTwiceError
+from router.errors import InvalidRequest, LogUnavailable, NotAnswered, ThinkTwiceError
 from router.settings import Settings
 from router.verify.profiles import admit_profiles
 
@@ -95,8 +95,10 @@ class ChatRoute:
             profiles=self._profiles,
         )
         call = parse() if len(body) < _LARGE_BODY else await asyncio.to_thread(parse)
-        if call.purpose is Purpose.EVAL:
-            caller.require_admin(f"{PURPOSE_HEADER}: eval")
+        if call.purpose is not Purpose.PROD:
+            caller.require_admin(f"{PURPOSE_HEADER}: {call.purpose}")
+        if call.replayed is not None and not self._tenant(call.replayed.tenant).train_consent:
+            raise InvalidRequest(f"{call.replayed.tenant} does not allow training any more", TENANT_HEADER)
         caller.require_profile(call.spec.profile)
         return call
 
@@ -189,5 +191,5 @@ class ChatRoute:
         self._metrics.observe_error(code, span.duration_s, span.stream)
         if isinstance(error, LogUnavailable):
             self._metrics.observe_log_refused()
-        if span.call is None or span.call.purpose is not Purpose.EVAL:
+        if span.call is None or span.call.purpose is Purpose.PROD:
             self._scorecard.record_error(code)

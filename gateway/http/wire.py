@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from gateway.call import ChatCall, RetryKey, Tenant
+from gateway.call import ChatCall, Replayed, RetryKey, Tenant
 from gateway.http.client_timeout import client_timeout_s
 from gateway.http.fields import convert, loads_object
 from router.domain import Prompt, Sampling
@@ -22,6 +22,8 @@ from router.verify.profiles import Profiles
 
 PROFILE_HEADER = "x-verification-profile"
 PURPOSE_HEADER = "x-thinktwice-purpose"
+GROUP_HEADER, TENANT_HEADER = "x-thinktwice-group", "x-thinktwice-tenant"  # of a replay: what is drawn again
+PURPOSES = (Purpose.EVAL, Purpose.REPLAY)  # that a caller may claim
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -129,6 +131,7 @@ def parse_chat(
     if fields.stream_options is not None and not fields.stream:
         raise InvalidRequest("stream_options needs stream: true", param="stream_options")
     prompt = Prompt(tuple(fields.messages), options, _sampling(fields))
+    purpose = _purpose(headers)
     return ChatCall(
         request_id=request_id,
         tenant=tenant,
@@ -141,7 +144,8 @@ def parse_chat(
         n=fields.n or 1,
         logprobs=bool(fields.logprobs),
         no_store="no-store" in headers.get("cache-control", "").lower(),
-        purpose=_purpose(headers),
+        purpose=purpose,
+        replayed=_replayed(headers) if purpose is Purpose.REPLAY else None,
         timeout_s=client_timeout_s(headers, stream=bool(fields.stream)),
         retry_key=_retry_key(headers, body, stream=bool(fields.stream)),
     )
@@ -181,13 +185,22 @@ def _sampling(fields: ChatFields) -> Sampling:
     return Sampling(**settings, max_tokens=fields.max_completion_tokens or fields.max_tokens)
 
 
-def _purpose(headers: Mapping[str, str]) -> Literal[Purpose.PROD, Purpose.EVAL]:
+def _purpose(headers: Mapping[str, str]) -> Purpose:
     given = headers.get(PURPOSE_HEADER)
     if given is None:
         return Purpose.PROD
-    if given != Purpose.EVAL:
-        raise InvalidRequest(f"{PURPOSE_HEADER} can only be 'eval'", param=PURPOSE_HEADER)
-    return Purpose.EVAL
+    if given not in PURPOSES:
+        raise InvalidRequest(f"{PURPOSE_HEADER} can only be {' or '.join(PURPOSES)}", param=PURPOSE_HEADER)
+    return Purpose(given)
+
+
+def _replayed(headers: Mapping[str, str]) -> Replayed:
+    group_id, tenant = headers.get(GROUP_HEADER), headers.get(TENANT_HEADER)
+    if not group_id or not tenant:
+        raise InvalidRequest(
+            f"a replay needs {GROUP_HEADER} and {TENANT_HEADER}: what is drawn again", param=PURPOSE_HEADER
+        )
+    return Replayed(group_id, tenant)
 
 
 def _retry_key(headers: Mapping[str, str], body: bytes, *, stream: bool) -> RetryKey | None:
@@ -203,6 +216,6 @@ def _retry_key(headers: Mapping[str, str], body: bytes, *, stream: bool) -> Retr
             f"{RetryKey.HEADER} cannot be honoured for a stream: send stream: false, or leave it out", RetryKey.HEADER
         )
     digest = blake2b(body, digest_size=32)
-    for name in (PROFILE_HEADER, PURPOSE_HEADER):
+    for name in (PROFILE_HEADER, PURPOSE_HEADER, GROUP_HEADER, TENANT_HEADER):
         digest.update(b"\0" + headers.get(name, "").encode())
     return RetryKey(found[1] or found[2], digest.digest())

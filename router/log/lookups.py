@@ -123,7 +123,7 @@ def list_reviews(
     """Groups without a review that should have one, newest first, and one more when there are more.
 
     `always` and `unverified` are the profiles (`name@version`) that ask for a review of every answer, or of those that
-    are not verified. Groups of evaluations are never reviewed.
+    are not verified. Groups of evaluations and replays are never reviewed.
     """
     whys = {
         Why.PROFILE: f"profile IN ({_marks(always)}) OR profile IN ({_marks(unverified)}) AND status != ?",
@@ -135,9 +135,9 @@ def list_reviews(
     candidates = f"""SELECT id FROM grp WHERE profile IN ({_marks((*always, *unverified))})
         UNION SELECT id FROM grp WHERE reason = '{Reason.TIE}' UNION SELECT group_id FROM label"""
     sql = f"""SELECT {_COLUMNS}, {", ".join(f"({each}) AS why_{why}" for why, each in whys.items())} FROM grp
-        WHERE id IN ({candidates}) AND id < ? AND purpose != ? AND ({" OR ".join(f"why_{why}" for why in whys)})
+        WHERE id IN ({candidates}) AND id < ? AND purpose = ? AND ({" OR ".join(f"why_{why}" for why in whys)})
         AND NOT {_labelled(LabelSource.REVIEW)} ORDER BY id DESC LIMIT ?"""
-    values += [*always, *unverified, page.after or _EVERYTHING, Purpose.EVAL, page.limit + 1]
+    values += [*always, *unverified, page.after or _EVERYTHING, Purpose.PROD, page.limit + 1]
     rows = db.execute(sql, values)
     return [_review(row) for row in rows]
 

@@ -23,13 +23,13 @@ class GroupOutcome:
 
 
 def group_outcomes(db: sqlite3.Connection, since: float, tenant: str | None) -> list[GroupOutcome]:
-    """Of every group with feedback since that Unix time, and of this tenant unless it is None; no evaluations."""
+    """Of every group of ordinary traffic with feedback since that Unix time, and of this tenant unless it is None."""
     rows = db.execute(
         f"""SELECT group_id, team, minutes_saved, rating, resolved_at - created_at
         FROM label JOIN grp ON grp.id = label.group_id
-        WHERE source = ? AND at >= ? AND purpose != ? AND (? IS NULL OR grp.tenant = ?) AND {COUNTS}
+        WHERE source = ? AND at >= ? AND purpose = ? AND (? IS NULL OR grp.tenant = ?) AND {COUNTS}
         ORDER BY end DESC LIMIT ?""",
-        (LabelSource.FEEDBACK, since, Purpose.EVAL, tenant, tenant, MAX_LABELS),
+        (LabelSource.FEEDBACK, since, Purpose.PROD, tenant, tenant, MAX_LABELS),
     )
     found: dict[str, GroupOutcome] = {}
     for group_id, team, minutes_saved, rating, resolution_s in rows:

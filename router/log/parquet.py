@@ -65,6 +65,7 @@ class ParquetSink:
     def add_table(self, table: pa.Table) -> None:
         """Add the rows of another file as they are."""
         if table.num_rows:
+            table = _of_schema(table)
             self.rows += table.num_rows
             self.oldest = min(self.oldest, *table["created_at"].to_pylist())
             self._writer.write_table(table)
@@ -88,7 +89,8 @@ def read_rows(path: Path) -> Iterator[Row]:
     with _opened(path) as file:
         for number in range(file.num_row_groups):
             records = _Records(path, file, number)
-            places = file.read_row_group(number, [*_PLACE, *_HEAD], use_threads=False).to_pylist()
+            known = [name for name in (*_PLACE, *_HEAD) if name in file.schema_arrow.names]
+            places = file.read_row_group(number, known, use_threads=False).to_pylist()
             for index, values in enumerate(places):
                 first_seq, seq = (values.pop(name) for name in _PLACE)
                 yield Row(first_seq, seq, _head(values), partial(records.at, index))
@@ -107,7 +109,7 @@ def keep_rows(path: Path, sink: ParquetSink, keep: Callable[[GroupHead], bool]) 
     with _opened(path) as file:
         for number in range(file.num_row_groups):
             table = file.read_row_group(number, use_threads=False)
-            mask = [keep(_head(values)) for values in table.select(_HEAD).to_pylist()]
+            mask = [keep(_head(values)) for values in _of_schema(table).select(_HEAD).to_pylist()]
             sink.add_table(table.filter(pa.array(mask, pa.bool_())))
             left_out += mask.count(False)
     return left_out
@@ -127,6 +129,13 @@ class _Records:
                 self._column = table["record"].combine_chunks()
         found: bytes = self._column[index].as_py()
         return found
+
+
+def _of_schema(table: pa.Table) -> pa.Table:
+    """The table with the columns that came after it was written, empty."""
+    for name in (each for each in _SCHEMA.names if each not in table.column_names):
+        table = table.append_column(_SCHEMA.field(name), pa.nulls(table.num_rows, _SCHEMA.field(name).type))
+    return table.select(_SCHEMA.names)
 
 
 def _head(values: dict[str, Any]) -> GroupHead:

@@ -30,8 +30,9 @@ class Tombstones:
         return bool(self.groups or self.tenants)
 
     def covers(self, record: GroupRecord | GroupSummary | GroupHead) -> bool:
-        """Whether this group was forgotten."""
-        return record.group_id in self.groups or record.created_at <= self.tenants.get(record.tenant, float("-inf"))
+        """Whether this group was forgotten, or the one whose prompt it repeats."""
+        named = record.group_id in self.groups or record.replays in self.groups
+        return named or record.created_at <= self.tenants.get(record.tenant, float("-inf"))
 
     def covers_label(self, label: Label) -> bool:
         """Whether this label was forgotten with its author's tenant or, by its id, with its group."""

@@ -75,6 +75,10 @@ class TrainingSection(Section):
     eval_data: Path | None = Field(None, description="JSON Lines of held-out questions, which `--if-due` needs.")
     eval_max_tokens: int | None = Field(None, ge=1, description="Longest completion of an evaluation, in tokens.")
     gateway_url: str = Field("http://127.0.0.1:8000", description="Gateway that `--if-due` evaluates through.")
+    top_up_samples: int = Field(4, ge=2, le=5, description="Samples of a group that `train --top-up` draws.")
+    top_up_tokens: int = Field(
+        200_000, ge=1, description="Tokens, of prompts and completions, that one `train --top-up` may take."
+    )
     usd_per_hour: float | None = Field(None, ge=0, description="Price of the machine that trains, for `train plan`.")
     alpha: float = Field(0.05, gt=0, lt=0.5, description="One-sided level of the test that promotes.")
 

@@ -25,10 +25,10 @@ def problems_of(groups: Iterable[GroupRecord], policy: str) -> tuple[Problem, ..
 
 
 def observations_of(groups: Iterable[GroupRecord], policy: str) -> list[Observation]:
-    """Every group of a policy with a decided sample; evaluations are another traffic and stay out."""
+    """Every group of a policy with a decided sample; evaluations and replays are another traffic and stay out."""
     found = []
     for group in groups:
-        if group.policy != policy or group.purpose is Purpose.EVAL or (problem := _problem(group)) is None:
+        if group.policy != policy or group.purpose is not Purpose.PROD or (problem := _problem(group)) is None:
             continue
         found.append(observation(problem, group.group_propensity))
     return found
@@ -38,7 +38,7 @@ def escalations_of(groups: Iterable[GroupRecord], policy: str) -> dict[str, Esca
     """Of each larger model, how often its sample solved what the policy's own samples had not."""
     seen: defaultdict[str, list[bool]] = defaultdict(list)
     for group in groups:
-        if group.policy != policy or group.purpose is Purpose.EVAL:
+        if group.policy != policy or group.purpose is not Purpose.PROD:
             continue
         for each in group.samples:
             candidate = _candidate(each, _checks(group)) if each.policy != policy else None

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from gateway.call import ChatCall, Tenant
+from gateway.call import ChatCall, Replayed, Tenant
 from router.domain import Sampling
 from router.enums import Effort, OnFailure, Purpose, Reason, Route, Status, Stopped
 from router.record_codec import decode_group, encode
@@ -44,6 +44,13 @@ async def test_everything_that_was_asked(tmp_path: Path) -> None:
     assert (record.verification["on_failure"], record.verification["profile"]) == ("refuse", "gate@2")
     [check] = record.verification["checks"]
     assert (check["type"], check["klass"], check["params"]) == ("exact", "decisive", {"want": "right"})
+
+
+async def test_a_replay_belongs_to_the_tenant_of_the_group(tmp_path: Path) -> None:
+    caller = Tenant("trainer", train_consent=False)
+    chat = call(EASY, RIGHT, purpose=Purpose.REPLAY, replayed=Replayed("g1", "acme"), tenant=caller)
+    record = await record_of(tmp_path, chat, "right")
+    assert (record.tenant, record.train_consent, record.purpose, record.replays) == ("acme", True, "replay", "g1")
 
 
 async def test_the_behaviour_policy(tmp_path: Path) -> None:

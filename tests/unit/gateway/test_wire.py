@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from gateway.call import ChatCall, Tenant
+from gateway.call import ChatCall, Replayed, Tenant
 from gateway.http.wire import parse_chat
 from router.domain import Sampling
 from router.enums import Effort, OnFailure, Purpose
@@ -137,3 +137,13 @@ def test_the_body_must_be_an_object() -> None:
 def test_a_purpose_nobody_may_claim() -> None:
     with pytest.raises(InvalidRequest):
         parse({"x-thinktwice-purpose": "audit"})
+
+
+def test_a_replay_names_the_group_and_its_tenant() -> None:
+    named = {"x-thinktwice-group": "g1", "x-thinktwice-tenant": "acme"}
+    replay = {"x-thinktwice-purpose": "replay"}
+    assert parse(replay | named).replayed == Replayed("g1", "acme")
+    assert parse(named).replayed is None
+    for missing in named:
+        with pytest.raises(InvalidRequest, match="a replay needs"):
+            parse(replay | {name: value for name, value in named.items() if name != missing})

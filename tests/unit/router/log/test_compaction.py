@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from router.log.audit import audit
@@ -13,10 +15,11 @@ from router.log.groups import claim_worker, read_groups, segments
 from router.log.index import GroupIndex
 from router.log.labels import Label, LabelSource, append_label, read_labels
 from router.log.lookups import Page, list_groups, locate, read_group
+from router.log.parquet import ParquetSink, keep_rows, read_rows
 from router.log.parts import PARQUET, Position, parts
 from router.log.segments import SEALED, frame
 from router.log.writer import SegmentWriter
-from router.record_codec import encode
+from router.record_codec import decode_group, encode
 from router.records import GroupRecord
 from tests.support.compacting import NAMES, fill, groups, ids, made, parquet_files, run
 from tests.support.training_log import write_log
@@ -145,3 +148,16 @@ def test_workers_have_files_of_their_own_and_open_segments_stay(log_dir: Path) -
     assert ids(log_dir) == [*NAMES, "b7", "b8"]
     one.release()
     two.release()
+
+
+def test_a_file_that_is_older_than_a_column_is_read_and_thinned_out(log_dir: Path) -> None:
+    run(log_dir)
+    [file] = parquet_files(log_dir)
+    table = pq.read_table(file).drop_columns(["replays"])
+    old, thinned = log_dir / "old.parquet", log_dir / "thinned.parquet"
+    pq.write_table(table, old)
+    heads = [row.head for row in read_rows(old)]
+    assert [head.group_id for head in heads] == ids(log_dir) and {head.replays for head in heads} == {None}
+    with thinned.open("wb") as target, closing(ParquetSink(target)) as sink:
+        assert keep_rows(old, sink, lambda head: head.group_id != NAMES[0]) == 1
+    assert [decode_group(row.payload()).group_id for row in read_rows(thinned)] == list(NAMES[1:])

@@ -49,6 +49,12 @@ def holds_secret(log_dir: Path) -> bool:
     return any(SECRET.encode() in path.read_bytes() for path in log_dir.rglob("*") if path.is_file())
 
 
+def broken(path: Path) -> bytes:
+    """The segment's bytes, the last of its hash another."""
+    content = path.read_bytes()
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
 def test_a_tenant_is_gone_and_the_others_keep_their_positions(tmp_path: Path) -> None:
     fill(tmp_path)
     before = {record.group_id: position for position, record in read_groups(tmp_path, include_open=True)}
@@ -92,7 +98,7 @@ def test_groups_in_a_segment_being_written_are_hidden_at_once(tmp_path: Path) ->
 def test_a_damaged_segment_is_named_not_rewritten(tmp_path: Path) -> None:
     fill(tmp_path)
     damaged, other = segment_path(tmp_path / "w0", 0, SEALED), segment_path(tmp_path / "w0", 2, SEALED)
-    content = damaged.read_bytes()[:-1] + b"?"
+    content = broken(damaged)
     damaged.write_bytes(content)
     other.rename(other.with_suffix(CORRUPT))
     done = forget(tmp_path, tenant="a")
@@ -143,7 +149,7 @@ def test_a_crash_at_any_step_hides_all_or_nothing_and_a_repeat_removes_it(tmp_pa
 def test_a_corrupt_segment_is_the_callers_choice(tmp_path: Path, choice: OnCorrupt, left: str) -> None:
     fill(tmp_path)
     path = segment_path(tmp_path / "w0", 0, SEALED)
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    path.write_bytes(broken(path))
     with pytest.raises(RecordError, match="SHA-256"):
         list(read_groups(tmp_path))
     tally = Tally()
