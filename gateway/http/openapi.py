@@ -14,8 +14,8 @@ from gateway.http.groups import GroupsQuery, PageQuery, ReviewFields
 from gateway.http.http_errors import SHAPES
 from gateway.http.passthrough import ROUTES
 from gateway.http.policy_routes import FlipFields, PromotionFields
-from gateway.http.wire import GROUP_HEADER, PROFILE_HEADER, PURPOSE_HEADER, PURPOSES, TENANT_HEADER, ChatFields
-from router.enums import OnFailure, Reason, Route, Status, Stopped
+from gateway.http.wire import PROFILE_HEADER, PURPOSE_HEADER, ChatFields
+from router.enums import OnFailure, Purpose, Reason, Route, Status, Stopped
 from router.verify.registry import CHECK_TYPES
 
 Schema = dict[str, Any]
@@ -44,7 +44,7 @@ def document() -> Schema:
         "paths": {
             "/v1/chat/completions": {
                 "post": _operation("ChatFields", chat_responses)
-                | {"parameters": [_profile(), _purpose(), *_replayed(), _cache(), _retry()]}
+                | {"parameters": [_profile(), _purpose(), _cache(), _retry()]}
             },
             **{path: {"post": _passed_on(path, fields)} for path, fields in ROUTES.items()},
             "/v1/feedback": {"post": _operation("FeedbackFields", {"200": _answer("Label"), **_errors(*_LABELLED)})},
@@ -144,12 +144,8 @@ def _profile() -> Schema:
 
 
 def _purpose() -> Schema:
-    return {"name": PURPOSE_HEADER, "in": "header", "schema": {"enum": [each.value for each in PURPOSES]}}
-
-
-def _replayed() -> list[Schema]:
-    said = {GROUP_HEADER: "Of a replay: the logged group.", TENANT_HEADER: "Of a replay: the tenant whose group it is."}
-    return [{"name": name, "in": "header", "schema": _TEXT, "description": text} for name, text in said.items()]
+    """`replay` is the trainer's own: it names a logged group, which no schema can."""
+    return {"name": PURPOSE_HEADER, "in": "header", "schema": {"enum": [Purpose.EVAL.value]}}
 
 
 def _cache() -> Schema:
