@@ -164,12 +164,13 @@ class BackendProtocolError(BackendError):
 
 
 class BackendRejected(BackendError):
-    """The engine refused the request; `status` and `body` are its own."""
+    """The engine refused the request; `status`, `body` and `retry_after` (its header, as it came) are its own."""
 
-    def __init__(self, message: str, status: int, body: Mapping[str, Any]) -> None:
+    def __init__(self, message: str, status: int, body: Mapping[str, Any], retry_after: str | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.body = body
+        self.retry_after = retry_after
 
     @property
     def engine_failed(self) -> bool:

@@ -129,7 +129,8 @@ class VllmBackend:
                 method, self._route(path), data=_encode(body), timeout=timeout
             ) as response:
                 if response.status >= 400:
-                    raise _rejected(response.status, _decode(await response.read()))
+                    retry_after = response.headers.get("Retry-After")
+                    raise _rejected(response.status, _decode(await response.read()), retry_after)
                 yield response
         except aiohttp.ConnectionTimeoutError as error:
             raise BackendUnavailable(f"the engine at {self.url} accepts no connection") from error
@@ -211,7 +212,7 @@ def _decode(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _rejected(status: int, body: dict[str, Any]) -> BackendError:
+def _rejected(status: int, body: dict[str, Any], retry_after: str | None = None) -> BackendError:
     """The engine's refusal, with its own status: an error event inside a stream carries it as `code`."""
     error = body.get("error")
     if not isinstance(error, dict):
@@ -223,7 +224,7 @@ def _rejected(status: int, body: dict[str, Any]) -> BackendError:
     code = error.get("code")
     if status < 400:
         status = code if isinstance(code, int) and 400 <= code < 600 else 502
-    return BackendRejected(str(error.get("message", "refused")), status, body)
+    return BackendRejected(str(error.get("message", "refused")), status, body, retry_after)
 
 
 def _one_line(error: BaseException) -> str:

@@ -121,4 +121,6 @@ def error_headers(error: ThinkTwiceError) -> dict[str, str]:
         retry_after_s = error.retry_after_s or retry_after_s
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
+    if isinstance(error, BackendRejected) and error.retry_after is not None:
+        headers["Retry-After"] = error.retry_after
     return headers

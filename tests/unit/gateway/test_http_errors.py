@@ -39,6 +39,9 @@ def test_an_engines_refusal_is_passed_on() -> None:
     error = BackendRejected("too long", 400, refusal)
     assert http_errors.status_of(error) == 400
     assert http_errors.error_body(error) == refusal
+    assert http_errors.error_headers(error) == {}
+    busy = BackendRejected("busy", 429, refusal, retry_after="7")
+    assert http_errors.error_headers(busy) == {"Retry-After": "7"}
 
 
 def test_a_client_is_told_not_to_retry_what_cannot_help() -> None:

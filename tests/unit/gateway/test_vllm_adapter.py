@@ -66,12 +66,12 @@ async def backend(server: ScriptedServer) -> AsyncIterator[VllmBackend]:
         yield backend
 
 
-def whole(status: int, body: Any, close: bool = False) -> Script:
-    """A whole answer; `body` is encoded unless it is bytes."""
+def whole(status: int, body: Any, close: bool = False, head: str = "") -> Script:
+    """A whole answer; `body` is encoded unless it is bytes. `head` is more of its head, in whole lines."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
 
     async def script(_: ScriptedServer, writer: asyncio.StreamWriter) -> None:
-        writer.write(f"HTTP/1.1 {status} -\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
+        writer.write(f"HTTP/1.1 {status} -\r\n{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
         if close:
             writer.close()
 
@@ -138,6 +138,13 @@ async def test_an_event_without_end_is_not_kept_for_ever(server: ScriptedServer,
     server.script = pieces([b"data: ", *[b" " * (1 << 20)] * (MAX_EVENT_BYTES // (1 << 20) + 1), b"{}\n\n"])
     with pytest.raises(BackendProtocolError, match="without an end"):
         await streamed(backend)
+
+
+async def test_when_an_engine_wants_to_be_asked_again_is_kept(server: ScriptedServer, backend: VllmBackend) -> None:
+    server.script = whole(429, REFUSAL, head="Retry-After: 7\r\n")
+    with pytest.raises(BackendRejected) as caught:
+        await backend.complete(DRAW)
+    assert (caught.value.status, caught.value.retry_after) == (429, "7")
 
 
 @pytest.mark.parametrize(("code", "status"), [(400, 400), (503, 503), ("oops", 502), (None, 502), (42, 502)])
