@@ -67,7 +67,7 @@ docs: install-dev
 	$(BIN)/python -m router.cli_docs > docs/cli.md
 	$(BIN)/python -m gateway.telemetry.metrics_docs > docs/metrics.md
 	$(BIN)/python -m router.settings_docs > docs/configuration.md
-	$(BIN)/python -m deploy.grafana.overview > deploy/grafana/dashboards/overview.json
+	$(BIN)/python -m deploy.grafana deploy/grafana/dashboards
 
 # The pages as a site, in site/: any broken link or anchor fails it.
 site: install-dev

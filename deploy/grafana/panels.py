@@ -71,21 +71,20 @@ def names(text: Text, query: Query) -> stat.Panel:
     return figure(text, [query], units.Short).text_mode(models.BigValueTextMode.NAME)
 
 
-def graph(text: Text, queries: Sequence[Query], unit: str) -> timeseries.Panel:
-    """Series over time, from 0 on."""
+def graph(text: Text, queries: Sequence[Query], unit: str, *, from_zero: bool = True) -> timeseries.Panel:
+    """Series over time."""
     panel = (
         timeseries.Panel()
         .title(text.title)
         .description(text.description)
         .datasource(DATASOURCE)
         .unit(unit)
-        .min(0)
         .fill_opacity(_FILL)
         .legend(common.VizLegendOptions().display_mode(models.LegendDisplayMode.LIST).show_legend(True))
     )
     for query, ref in zip(queries, _REFS, strict=False):
         panel.with_target(_target(query, ref).range())
-    return panel
+    return panel.min(0) if from_zero else panel
 
 
 def _target(query: Query, ref: str) -> prometheus.Dataquery:

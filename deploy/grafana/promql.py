@@ -84,6 +84,52 @@ def cost_per_solved(span: str) -> str:
     return f"({spent} > 0) / ({solved(span).successes} > 0)"
 
 
+def all_in_per_solved(span: str) -> str:
+    """As `cost_per_solved`, with checks, audits, judging and training, as far as they have a price."""
+    spent = f'sum(increase(thinktwice_spending_usd_total{{component!="evaluation"}}[{span}]))'
+    trained = f"(max(increase(thinktwice_training_cost_usd_total[{span}])) or vector(0))"
+    return f"(({spent} + {trained}) > 0) / ({solved(span).successes} > 0)"
+
+
+def idle(span: str) -> str:
+    """What the engines' machines cost over `span` beyond the tokens that were attributed to answers and judging."""
+    engine = f"max(increase(thinktwice_engine_cost_usd_total[{span}]))"
+    used = 'component=~"generation|full_groups|evaluation|judge"'
+    return f"clamp_min({engine} - {increase('thinktwice_spending_usd_total', span, used)}, 0)"
+
+
+def arm_per_solved(what: str, span: str, arm: str) -> str:
+    """What an arm of the audit lottery spent (`cost_usd` or `tokens`) for each request that it solved."""
+    spent = increase(f"thinktwice_shadow_{what}_total", span, _of(arm))
+    return f"{spent} / ({increase('thinktwice_shadow_solved_total', span, _of(arm))} > 0)"
+
+
+def saved(span: str, baseline: str) -> str:
+    """`1 - adaptive / baseline` of cost per solved, on the unbiased share."""
+    ours, theirs = (arm_per_solved("cost_usd", span, arm) for arm in ("adaptive", baseline))
+    return f"1 - ({ours}) / (({theirs}) > 0)"
+
+
+def newest(metric: str, by: str) -> str:
+    """What every process shows alike, since it comes from a file that they share."""
+    return f"max by ({by}) ({metric})"
+
+
+def quantile_of_all(q: float, histogram: str) -> str:
+    """The `q` quantile of a histogram over the window."""
+    return f"histogram_quantile({q}, sum by (le) (rate({histogram}_bucket[{WINDOW}]))) >= 0"
+
+
+def mean_of(histogram: str) -> str:
+    """The mean of a histogram over the window."""
+    total, count = (f"sum(rate({histogram}_{part}[{WINDOW}]))" for part in ("sum", "count"))
+    return f"{total} / ({count} > 0)"
+
+
+def _of(arm: str) -> str:
+    return f'arm="{arm}"'
+
+
 def _selector(metric: str, matchers: str) -> str:
     return f"{metric}{{{matchers}}}" if matchers else metric
 

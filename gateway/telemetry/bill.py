@@ -5,6 +5,7 @@ Tokens have prices, and machines have one by the hour (`[costs]`). What has no p
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -24,8 +25,13 @@ _SPENDING = collected(
     "checks and of second verifiers; a component without a price is missing",
     ("component",),
 )
-_HOURLY = collected("machine_usd_per_hour", "gauge", "What `[costs]` says a machine costs", ("part",))
-FAMILIES = (_SPENDING, _HOURLY)
+_ENGINE = collected(
+    "engine_cost_usd_total",
+    "counter",
+    "What the engines' machines cost since this process began, by `[costs] engine_usd_per_hour`; without the tokens' "
+    "dollars it is idle cost",
+)
+FAMILIES = (_SPENDING, _ENGINE)
 
 
 class Component(StrEnum):
@@ -51,6 +57,11 @@ class Bill(Collector):
     verification_s: float = 0.0
     audit_s: float = 0.0
     judged: Tokens = field(default_factory=Tokens)
+    clock: Callable[[], float] = time.monotonic  # seconds
+    began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.began = self.clock()
 
     def add_answer(self, usd: float, purpose: Purpose, *, full_group: bool) -> None:
         """Count the tokens of one answer."""
@@ -75,20 +86,20 @@ class Bill(Collector):
             found[Component.JUDGE] = judged
         return found
 
-    def idle_usd(self, seconds: float) -> float | None:
-        """What the engine cost in `seconds` of this process beyond the tokens that were attributed."""
-        if self.costs.engine_usd_per_hour is None:
+    def engine_usd(self) -> float | None:
+        """What the engines' machines cost since this process began; None without a price."""
+        hourly = self.costs.engine_usd_per_hour
+        return None if hourly is None else hourly * (self.clock() - self.began) / 3600
+
+    def idle_usd(self) -> float | None:
+        """What of that the tokens drawn do not explain."""
+        if (engine := self.engine_usd()) is None:
             return None
         tokens = self.generation_usd + self.full_groups_usd + self.evaluation_usd
-        judged = self.judge_usd(self.judged) or 0.0
-        return max(0.0, self.costs.engine_usd_per_hour * seconds / 3600 - tokens - judged)
+        return max(0.0, engine - tokens - (self.judge_usd(self.judged) or 0.0))
 
     def collect(self) -> Iterator[Metric]:
-        """The components, and the machines' prices."""
+        """The components, and the engines' machines."""
         yield series(_SPENDING, {(component,): usd for component, usd in self.spent().items()})
-        parts = {
-            "engine": self.costs.engine_usd_per_hour,
-            "trainer": self.costs.trainer_usd_per_hour,
-            "core": self.costs.core_usd_per_hour,
-        }
-        yield series(_HOURLY, {(part,): usd for part, usd in parts.items() if usd is not None})
+        engine = self.engine_usd()
+        yield series(_ENGINE, {} if engine is None else {(): engine})

@@ -39,10 +39,10 @@ from gateway.telemetry.metric_families import (
     Traffic,
 )
 from gateway.telemetry.served import Served
-from gateway.telemetry.trust_families import UNSAID, Audit, Trust
+from gateway.telemetry.trust_families import Audit, Trust
 from router.domain import EngineInfo, Tokens
 from router.enums import Outcome, Route
-from router.log.labels import Label, Resolution
+from router.log.labels import Label
 from router.records import CheckRecord, GroupRecord, SampleRecord
 from router.stats import upper_bound
 from router.verify.measured import MeasuredRate
@@ -208,10 +208,8 @@ class Metrics:
         self.bill.audit_s += seconds
 
     def observe_label(self, label: Label) -> None:
-        """Count one feedback or review; a score of at least one half counts as solved."""
-        solved = label.value is not None and label.value >= 0.5
-        outcome = UNSAID if label.value is None else Resolution.SOLVED if solved else Resolution.NOT_SOLVED
-        self._trust.labels.labels(label.source, outcome).inc()
+        """Count one feedback or review."""
+        self._trust.observe_label(label)
 
     def observe_judge(self, tokens: Tokens) -> None:
         """Count the tokens of one grading."""

@@ -98,7 +98,7 @@ class Scorecard:
             # A cached answer costs nothing even where its model has no price: it alone would make solving look free.
             "cost_per_solved_usd": _UNKNOWN if self._unpriced else asdict(self._cost_per_solved.estimate()),
             "all_in_cost_per_solved_usd": _UNKNOWN if self._unpriced else asdict(self._all_in().estimate()),
-            "spending_usd": self._spending() | {"idle": self._bill.idle_usd(seconds)},
+            "spending_usd": self._spending() | {"idle": self._bill.idle_usd()},
             "cost_usd": {"value": self._cost_usd if answered > self._unpriced else None, "unpriced": self._unpriced},
             "savings": self.savings.report(),
             "routes": {route: asdict(wilson(self._routes[route], answered)) for route in Route},

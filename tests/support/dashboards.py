@@ -43,14 +43,16 @@ def dashboards() -> dict[str, dict[str, Any]]:
     return {path.name: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 
 
-def queries() -> list[PanelQuery]:
+def queries(variables: Mapping[str, str] = VARIABLES) -> list[PanelQuery]:
     """Every query of every panel, with Grafana's variables substituted."""
     found = []
     for name, board in dashboards().items():
         for panel in board["panels"]:
             for target in panel.get("targets", ()):
                 where = f"{name}: {panel['title']}: {target['legendFormat']}"
-                found.append(PanelQuery(where, _filled(target["expr"]), target["legendFormat"], target["instant"]))
+                found.append(
+                    PanelQuery(where, _filled(target["expr"], variables), target["legendFormat"], target["instant"])
+                )
     return found
 
 
@@ -68,8 +70,8 @@ def grouping_labels(expr: str) -> set[str]:
     return {label for each in aggregations if each.modifier is not None for label in each.modifier.labels}
 
 
-def _filled(expr: str) -> str:
-    for variable, value in VARIABLES.items():
+def _filled(expr: str, variables: Mapping[str, str]) -> str:
+    for variable, value in variables.items():
         expr = expr.replace(variable, value)
     assert "$" not in expr, f"a variable that no test fills: {expr}"
     return expr

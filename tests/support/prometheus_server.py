@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import subprocess
@@ -10,7 +11,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -130,19 +131,26 @@ class PrometheusServer:
         return f"Prometheus did not start:\n{(self.home / 'prometheus.log').read_text()}"
 
 
+def growing(names: Sequence[str]) -> Callable[[], bytes]:
+    """A page where every named metric grows by 1 with each scrape."""
+    scrapes = itertools.count(1)
+
+    def page() -> bytes:
+        value = next(scrapes)
+        return "".join(f"{name} {value}\n" for name in names).encode()
+
+    return page
+
+
 class Exporter:
-    """A /metrics page on a loopback port where every named metric grows by 1 with each scrape."""
+    """A /metrics page on a loopback port."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        scrapes = 0
-
+    def __init__(self, page: Callable[[], bytes]) -> None:
         class Page(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                nonlocal scrapes
-                scrapes += 1
                 self.send_response(200)
                 self.end_headers()
-                self.wfile.write("".join(f"{name} {scrapes}\n" for name in names).encode())
+                self.wfile.write(page())
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Print nothing."""

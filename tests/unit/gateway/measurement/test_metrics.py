@@ -11,17 +11,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.telemetry.families import MAX_BUCKETS, Families
 from gateway.telemetry.metrics import CacheResult, Metrics
 from gateway.telemetry.metrics_docs import markdown
-from gateway.telemetry.savings import Savings
 from gateway.telemetry.served import Served
-from gateway.telemetry.shadow import Shadow
-from gateway.telemetry.state_files import StateFiles
-from router.calibration.file import save_calibration
 from router.domain import EngineInfo, Tokens
 from router.enums import Purpose, Reason, Route, Status
 from router.records import GroupRecord
-from router.settings import CostsSection
-from router.training_facts import HeldoutScore, TrainingFacts, save_training_facts
-from tests.support.calibrations import calibration
+from tests.support.shown_metrics import everything_shown
 
 _PAGE = Path(__file__).parents[4] / "docs" / "metrics.md"
 
@@ -221,18 +215,6 @@ class TestExposition:
         families = Families(CollectorRegistry())
         with pytest.raises(ValueError, match="17 buckets"):
             families.histogram("a_seconds", "a", tuple(range(MAX_BUCKETS + 1)))
-
-
-def everything_shown(folder: Path) -> Metrics:
-    """Metrics with every collector that a running gateway has, over files that all have something to say."""
-    score = HeldoutScore("eval", "policy-1-aaaaaaaa", 1, 2)
-    save_training_facts(folder, TrainingFacts({}, 1.0, 1.0, 1.0, 1, 1.0, (score,)))
-    save_calibration(folder, calibration())
-    metrics = Metrics()
-    metrics.bill.costs = CostsSection(engine_usd_per_hour=1.0)
-    metrics.show(Shadow(Savings(lambda *_: 1.0)))
-    metrics.show(StateFiles(folder, folder, 1.0))
-    return metrics
 
 
 class TestReference:

@@ -52,16 +52,18 @@ class TestBill:
         spent = {"generation": 1.0, "full_groups": 5.0, "evaluation": 7.0, "verification": 0.012, "audit": 0.5}
         expected = {f'component="{name}"': pytest.approx(usd) for name, usd in (spent | {"judge": 6.0}).items()}
         assert shown(metrics, "spending_usd_total") == expected
-        assert shown(metrics, "machine_usd_per_hour") == {'part="core"': 3600.0}
+        assert shown(metrics, "engine_cost_usd_total") == {}
 
     def test_what_has_no_price_is_missing_and_not_0(self) -> None:
         assert set(Bill().spent()) == {Component.GENERATION, Component.FULL_GROUPS, Component.EVALUATION}
-        assert Bill().idle_usd(3600) is None
+        assert Bill().idle_usd() is None
 
     def test_idle_is_what_the_tokens_do_not_explain(self) -> None:
-        bill = Bill(CostsSection(engine_usd_per_hour=2.0), generation_usd=0.5, evaluation_usd=0.25)
-        assert bill.idle_usd(3600) == pytest.approx(1.25)
-        assert bill.idle_usd(60) == 0.0
+        now = iter((100.0, 3700.0, 160.0))
+        costs = CostsSection(engine_usd_per_hour=2.0)
+        bill = Bill(costs, generation_usd=0.5, evaluation_usd=0.25, clock=lambda: next(now))
+        assert bill.idle_usd() == pytest.approx(1.25)
+        assert bill.idle_usd() == 0.0
 
     def test_the_scorecard_spreads_them_over_the_checked_requests(self, make_served: Callable[..., Served]) -> None:
         bill = Bill(CostsSection(core_usd_per_hour=3600.0), verification_s=3.0)
