@@ -26,6 +26,7 @@ def check_record(result: CheckResult, spec: CheckSpec | None = None) -> CheckRec
         version=result.version,
         required=spec.required if spec else True,
         weight=spec.weight if spec else 1.0,
+        coverage=result.coverage,
     )
 
 

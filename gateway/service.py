@@ -25,6 +25,7 @@ from gateway.policies import ResolvedPolicy
 from gateway.solver import Solver, single_draw
 from gateway.telemetry.served import Served
 from gateway.telemetry.stopwatch import Stopwatch
+from router.calibration.features import tenant_digest
 from router.decode import Decoded, Task
 from router.domain import Tokens, Verification
 from router.enums import Effort, OnFailure, Purpose, Status, Stopped
@@ -88,7 +89,8 @@ class AnswerService:
         in_flight = 0 if call.purpose is Purpose.EVAL else deps.in_flight()  # an evaluation is worth its samples
         crowded = in_flight > deps.shed_inflight
         audit_draw = uniform(group_id) if call.purpose is Purpose.PROD and not crowded else None
-        decision, plan = deps.router.decide(call.prompt, call.spec, effort, audit_draw, policy.name)
+        tenant = tenant_digest(call.tenant.name, deps.salt)
+        decision, plan = deps.router.decide(call.prompt, call.spec, effort, audit_draw, policy.name, tenant)
         task = Task(
             prompt=call.prompt,
             spec=call.spec,

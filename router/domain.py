@@ -145,6 +145,7 @@ class CheckResult:
     version: str
     detail: str = ""
     key: str | None = None  # what a program computes, hashed: code votes by it
+    coverage: float | None = None  # share of the steps that a process check could read; None: it found none
 
 
 class Verdict(Struct, frozen=True):

@@ -27,6 +27,7 @@ class CheckRecord(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     required: bool = True
     weight: float = 1.0
+    coverage: float | None = None  # of a process check: share of the steps that it could read; None: there were none
 
 
 class ToolCallRecord(msgspec.Struct, frozen=True, kw_only=True):

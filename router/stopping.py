@@ -187,6 +187,21 @@ def paying_batch(belief: VoteBelief, seen: Seen, most: int, worth: float) -> tup
     return (most if gain > most else 0), now
 
 
+def best_return(belief: VoteBelief, seen: Seen, most: int, worth: float) -> float:
+    """The largest value for its price of a batch of up to `most` (at least 1) further samples.
+
+    Above 1 `paying_batch` finds a batch that repays its cost, else none.
+    """
+    now = belief.elected(seen, 0)
+    whole = belief.elected(seen, most) - now
+    best = whole / most
+    for more in range(1, most):
+        if best >= whole / more:  # more samples never make the vote worse, so no smaller batch gains more than all
+            break
+        best = max(best, (belief.elected(seen, more) - now) / more)
+    return best / belief.evidence(seen) * worth
+
+
 _FACTORIAL = tuple(factorial(n) for n in range(12))
 _OWN = (1, *_FACTORIAL)  # orders in which an answer of 0, 1, 2, ... votes was joined
 

@@ -151,6 +151,7 @@ def router_settings(section: RouterSection) -> RouterSettings:
         max_samples=section.max_samples,
         audit_share=section.audit_share,
         explore_share=section.explore_share,
+        explore_margin=section.explore_margin,
     )
 
 

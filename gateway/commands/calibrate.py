@@ -75,11 +75,13 @@ def _data(args: argparse.Namespace, settings: Settings) -> _Data:
 
         policy = policy_of(args, settings)
         return _Data([observation(each) for each in bank_problems(args.bank, settings)], policy, args.bank.name)
-    from router.simulation.logged import escalations_of, observations_of  # noqa: PLC0415  # quick `--help`
+    from router.heldout import load_salt  # noqa: PLC0415  # quick `--help`
+    from router.simulation.logged import escalations_of, observations_of  # noqa: PLC0415
 
     groups = logged_groups(args, settings)
     policy = policy_of(args, settings, groups)
-    return _Data(observations_of(groups, policy), policy, "group log", escalations_of(groups, policy))
+    observations = observations_of(groups, policy, load_salt(settings.state.dir))
+    return _Data(observations, policy, "group log", escalations_of(groups, policy))
 
 
 def _target(settings: Settings, data: _Data, fitted: Fitted) -> Target | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from router.calibration.features import BUCKETS, FEATURES_VERSION, PROMPT_FEATURES, SIGNALS
-from router.calibration.model import SCHEMA_VERSION, Calibration, Linear, finite
+from router.calibration.features import BUCKETS, FEATURES_VERSION, PROMPT_FEATURES, SIGNALS, STEPS
+from router.calibration.model import MAX_HISTORY, SCHEMA_VERSION, Calibration, Linear, finite
 from router.errors import CalibrationError
 from router.fs import write_durably
 
@@ -67,9 +67,11 @@ def _sound(found: Calibration) -> bool:
     rates = [rate for each in found.rates.values() for rate in (each.true_pass, each.false_pass)]
     return (
         len(found.hashed) == BUCKETS
+        and len(found.history) <= MAX_HISTORY
         and _fits(found.dense, len(PROMPT_FEATURES))
         and _fits(found.tokens.dense, len(PROMPT_FEATURES))
         and _fits(found.signals, len(SIGNALS))
+        and all(_fits(each, len(STEPS)) for each in found.steps.values())
         and min(found.strength, found.spread, found.tokens.mean) > 0
         and all(0 < rate < 1 for rate in rates)
         and all(0 <= each.solved <= each.n for each in found.escalations.values())

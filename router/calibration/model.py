@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
-from router.calibration.features import FEATURES_VERSION, PromptFeatures, signals
+from router.calibration.features import FEATURES_VERSION, PromptFeatures, signals, steps
 from router.domain import CheckResult, Sample
 from router.enums import CheckClass, Outcome
 from router.stopping import PassRate
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+MAX_HISTORY = 512  # profiles, and tenants in them, that have a weight of their own
 _EDGE = 0.005  # no prompt is believed to be solved more surely, or more rarely, than this leaves open
 _PRIOR = 4.0  # escalated groups that a configured chance counts as
 _MAX_LOG_ODDS = 4.0  # of one sample's signals: log-probabilities far from those fitted prove no more
@@ -109,11 +110,13 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     intercept: float
     dense: Linear
     hashed: tuple[float, ...]  # a weight for each bucket
+    history: dict[str, float]  # a weight for each profile, and for each tenant in a profile, that the data show often
     strength: float  # of the belief about a prompt, in samples
     spread: float  # of wrong answers: concentration of the Chinese restaurant process
     tokens: Lengths
     signals: Linear
-    rates: dict[str, CheckRates]
+    steps: dict[str, Linear]  # by type of process check
+    rates: dict[str, CheckRates]  # by type of soft check
     escalations: dict[str, Escalated] = {}  # by model
     target: Target | None = None  # None: none was configured
 
@@ -122,6 +125,8 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         weights = self.hashed
         total = sum([weights[bucket] for bucket in features.hashed])
         logit = self.intercept + self.dense.of(features.dense) + features.scale * total
+        for name in features.history:
+            logit += self.history.get(name, 0.0)
         return min(max(1.0 / (1.0 + exp(-max(min(logit, 30.0), -30.0))), _EDGE), 1.0 - _EDGE)
 
     def belief(self, features: PromptFeatures) -> PassRate:
@@ -133,7 +138,10 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         read = signals(sample)
         total = 0.0 if read is None else self.signals.of(read)
         for result in results:
-            if result.klass is not CheckClass.DECISIVE and result.type in self.rates:
+            if result.klass is CheckClass.PROCESS and result.type in self.steps:
+                found = steps(result)
+                total += 0.0 if found is None else self.steps[result.type].of(found)
+            elif result.klass is not CheckClass.DECISIVE and result.type in self.rates:
                 total += self.rates[result.type].log_odds(result.outcome)
         return max(min(total, _MAX_LOG_ODDS), -_MAX_LOG_ODDS)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from router.calibration.features import PromptFeatures, signals
+from router.calibration.features import PromptFeatures, signals, steps
 from router.domain import Candidate
 from router.enums import CheckClass, Outcome
 
@@ -18,17 +18,20 @@ class SampleSeen:
     solved: bool
     key: str | None
     signals: tuple[float, ...] | None
-    checks: tuple[tuple[str, Outcome], ...]  # those without proof, by type
+    steps: tuple[tuple[str, tuple[float, ...]], ...]  # what process checks found, by type
+    checks: tuple[tuple[str, Outcome], ...]  # the other checks without proof, by type
     tokens: int
 
     @classmethod
     def of(cls, candidate: Candidate, solved: bool) -> SampleSeen:
         """From a candidate whose truth is known."""
-        soft = [result for result in candidate.checks if result.klass is not CheckClass.DECISIVE]
+        process = [result for result in candidate.checks if result.klass is CheckClass.PROCESS]
+        soft = [each for each in candidate.checks if each.klass not in (CheckClass.DECISIVE, CheckClass.PROCESS)]
         return cls(
             solved=solved,
             key=candidate.answer_key,
             signals=signals(candidate.sample),
+            steps=tuple((each.type, found) for each in process if (found := steps(each)) is not None),
             checks=tuple((result.type, result.outcome) for result in soft),
             tokens=len(candidate.sample.token_ids or ()),
         )
@@ -42,11 +45,17 @@ class Observation:
     samples: tuple[SampleSeen, ...]
     prompt_tokens: int
     propensity: float = 1.0  # chance that its group was drawn as it was
+    full: bool = True  # drawn to its end whatever its outcomes
 
     @property
     def weight(self) -> float:
         """Inverse propensity, clipped (Horvitz and Thompson, JASA 47, 1952)."""
         return min(1.0 / self.propensity, MAX_WEIGHT)
+
+    @property
+    def unselected(self) -> tuple[SampleSeen, ...]:
+        """The samples that were drawn whatever the others came to: all of a full group, the first of any other."""
+        return self.samples if self.full else self.samples[:1]
 
     @property
     def solved(self) -> int:

@@ -17,7 +17,10 @@ class RouterSection(Section):
 
     audit_share: float = Field(0.02, ge=0, le=1, description="Share of traffic given a full group.")
     explore_share: float = Field(
-        0.02, ge=0, le=1, description="Share of traffic near the threshold that is routed at random."
+        0.02, ge=0, le=1, description="Share of traffic near the boundary of a route that is routed at random."
+    )
+    explore_margin: float = Field(
+        0.25, ge=0, le=1, description="Near a price: the next sample's value misses its cost by this share at most."
     )
     difficulty_threshold: float = Field(0.5, ge=0, le=1, description="Difficulty from which a prompt is voted.")
     usd_per_solve: float | None = Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from router.calibration.features import tenant_digest
 from router.calibration.model import Escalated
 from router.calibration.observe import Observation
 from router.domain import MAX_SAMPLES, Candidate, CheckResult, CheckSpec, Prompt, Sample, VerificationSpec
@@ -19,18 +20,21 @@ def problems_of(groups: Iterable[GroupRecord], policy: str) -> tuple[Problem, ..
     """The audited groups of a policy with all their samples judged by a decisive check: an unbiased part of traffic."""
     found = []
     for group in groups:
-        if group.audit and group.policy == policy and (problem := _problem(group)) is not None:
+        if group.audit and group.policy == policy and (problem := _problem(group, b"")) is not None:
             found.append(problem)
     return tuple(each for each in found if len(each.samples) == MAX_SAMPLES)
 
 
-def observations_of(groups: Iterable[GroupRecord], policy: str) -> list[Observation]:
-    """Every group of a policy with a decided sample; evaluations and replays are another traffic and stay out."""
+def observations_of(groups: Iterable[GroupRecord], policy: str, salt: bytes) -> list[Observation]:
+    """Every group of a policy with a decided sample; evaluations and replays are another traffic and stay out.
+
+    `salt` is the installation's, so that tenants have the digests that serving gives them.
+    """
     found = []
     for group in groups:
-        if group.policy != policy or group.purpose is not Purpose.PROD or (problem := _problem(group)) is None:
+        if group.policy != policy or group.purpose is not Purpose.PROD or (problem := _problem(group, salt)) is None:
             continue
-        found.append(observation(problem, group.group_propensity))
+        found.append(observation(problem, group.group_propensity, full=group.audit))
     return found
 
 
@@ -53,7 +57,7 @@ def _checks(group: GroupRecord) -> tuple[CheckSpec, ...]:
     )
 
 
-def _problem(group: GroupRecord) -> Problem | None:
+def _problem(group: GroupRecord, salt: bytes) -> Problem | None:
     """A group as a problem of the policy's decided samples; None when there is none."""
     specs, own = _checks(group), [each for each in group.samples if each.policy == group.policy]
     judged = [candidate for each in own if (candidate := _candidate(each, specs)) is not None]
@@ -68,6 +72,7 @@ def _problem(group: GroupRecord) -> Problem | None:
         prompt_tokens=len(group.prompt_token_ids or ()) or group.prompt_tokens,
         samples=samples,
         solved=tuple(candidate.verdict.verified for candidate in samples),
+        tenant=tenant_digest(group.tenant, salt),
     )
 
 
@@ -75,7 +80,16 @@ def _candidate(record: SampleRecord, specs: tuple[CheckSpec, ...]) -> Candidate 
     if record.censored or {check.id for check in record.checks} != {spec.id for spec in specs}:
         return None
     results = tuple(
-        CheckResult(each.id, each.type, CheckClass(each.klass), each.outcome, each.score, each.ms, each.version)
+        CheckResult(
+            each.id,
+            each.type,
+            CheckClass(each.klass),
+            each.outcome,
+            each.score,
+            each.ms,
+            each.version,
+            coverage=each.coverage,
+        )
         for each in record.checks
     )
     sample = Sample(

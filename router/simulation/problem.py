@@ -29,6 +29,7 @@ class Problem:
     prompt_tokens: int
     samples: tuple[Candidate, ...]
     solved: tuple[bool, ...]
+    tenant: str = ""  # a digest of its name (`router.calibration.features.tenant_digest`)
 
     def unchecked(self) -> Problem:
         """The same problem as a request without a decisive check would see it."""

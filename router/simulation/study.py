@@ -244,7 +244,7 @@ class _Bench:
         effort = Effort.HIGH if vote else Effort.MEDIUM
         decided = []
         for problem, router in zip(problems, routers, strict=True):
-            decision, plan = router.decide(problem.prompt, problem.spec, effort, None, _POLICY)
+            decision, plan = router.decide(problem.prompt, problem.spec, effort, None, _POLICY, problem.tenant)
             decided.append((decision.route, plan))
         return decided
 

@@ -20,13 +20,15 @@ class Judgement(NamedTuple):
     """What a check found. `score` is in [0, 1], `None` unless the outcome is a pass that earns credit, or a fail.
 
     `detail` is one short clause in fixed words: it never quotes the reference or the answer. `key` is what the answer
-    votes by, of a check that finds one.
+    votes by, of a check that finds one; `coverage` the share of the steps in [0, 1] that a process check could read,
+    `None` where there are none.
     """
 
     outcome: Outcome
     score: float | None
     detail: str = ""
     key: str | None = None
+    coverage: float | None = None
 
 
 PASSED = Judgement(Outcome.PASS, 1.0)

@@ -217,6 +217,7 @@ def _completed(check: CheckSpec, report: Report) -> CheckResult:
         ms=report.ms,
         version=check.version,
         detail=report.detail,
+        coverage=report.coverage,
     )
 
 

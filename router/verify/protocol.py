@@ -40,6 +40,7 @@ class Report(msgspec.Struct, frozen=True):
     detail: str
     ms: float
     peak_rss_bytes: int
+    coverage: float | None = None
 
 
 class Ready(msgspec.Struct, frozen=True):

@@ -75,6 +75,7 @@ def _serve(job: Job, reports: BinaryIO, peak_rss_bytes: Callable[[], int]) -> No
                 detail=found.detail[:_MAX_DETAIL_CHARS],
                 ms=(time.perf_counter() - started) * 1000,
                 peak_rss_bytes=peak_rss_bytes(),
+                coverage=found.coverage,
             ),
         )
 

@@ -20,10 +20,12 @@ def calibration(**fields: Any) -> Calibration:
         "intercept": 0.0,
         "dense": flat(len(PROMPT_FEATURES)),
         "hashed": (0.0,) * BUCKETS,
+        "history": {},
         "strength": 1.0,
         "spread": 5.0,
         "tokens": Lengths(10.0, 5.0, 2.302585, flat(len(PROMPT_FEATURES))),
         "signals": flat(len(SIGNALS)),
+        "steps": {},
         "rates": {},
     }
     return Calibration(**(known | fields))

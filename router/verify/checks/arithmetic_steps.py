@@ -31,13 +31,13 @@ def run(params: ArithmeticStepsParams, text: str) -> Judgement:
     """
     found = equations(text)
     checked = [equation for equation in found if equation is not Equation.UNREADABLE]
-    if not found or (not checked and params.min_coverage == 0):
-        return Judgement(Outcome.SKIPPED, None, "no equation to check")
-    coverage = len(checked) / len(found)
+    coverage = len(checked) / len(found) if found else None
+    if coverage is None or (not checked and params.min_coverage == 0):
+        return Judgement(Outcome.SKIPPED, None, "no equation to check", coverage=coverage)
     share = checked.count(Equation.HOLDS) / len(checked) if checked else 0.0
     detail = f"{checked.count(Equation.HOLDS)} of {len(checked)} equations hold, coverage {coverage:.2f}"
     passed = share == 1.0 and coverage >= params.min_coverage
-    return Judgement(Outcome.PASS if passed else Outcome.FAIL, share, detail)
+    return Judgement(Outcome.PASS if passed else Outcome.FAIL, share, detail, coverage=coverage)
 
 
 TYPE = CheckType("arithmetic_steps", CheckClass.PROCESS, "1", ArithmeticStepsParams, admit, run)

@@ -42,7 +42,7 @@ def test_a_written_calibration_is_taken_up_and_a_removed_one_given_up(tmp_path: 
     assert decided(following.follow(learned, lambda: BASE)) == decided(plain)
 
 
-@pytest.mark.parametrize("bad", ["another policy", "another schema", "not finite", "damage"])
+@pytest.mark.parametrize("bad", ["another policy", "the schema before", "the features before", "not finite", "damage"])
 def test_a_refused_file_leaves_the_router_as_it_was_and_is_named_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, bad: str
 ) -> None:
@@ -53,8 +53,10 @@ def test_a_refused_file_leaves_the_router_as_it_was_and_is_named_once(
     match bad:
         case "another policy":
             save_calibration(tmp_path, calibration(policy="policy-1-12345678"))
-        case "another schema":
-            file.write_text(file.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+        case "the schema before":
+            file.write_text(file.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+        case "the features before":
+            file.write_text(file.read_text().replace('"features_version": 2', '"features_version": 1'))
         case "not finite":
             file.write_text(file.read_text().replace('"strength": 1.0', '"strength": 1e999'))
         case _:

@@ -1,9 +1,15 @@
+from math import exp
+
 import pytest
 
 from router.difficulty import detect_task, difficulty
+from router.domain import CheckSpec, RouteDecision
 from router.enums import CheckClass, Effort, Route, TaskKind
-from router.route import Router, RouterSettings
+from router.plan import Plan
+from router.route import Learned, Router, RouterSettings
+from router.stopping import PassRate, Seen, VoteBelief, best_return
 from tests.support.builders import check_spec, prompt, spec
+from tests.support.calibrations import calibration
 
 ROUTER = Router(RouterSettings(threshold=0.5, quorum=0.9, max_samples=5, audit_share=0.02))
 NO_AUDIT = 0.9
@@ -120,6 +126,46 @@ def test_far_from_the_threshold_nothing_is_explored() -> None:
 def test_what_was_asked_for_is_not_explored() -> None:
     drawn = [EXPLORING.decide(prompt(NEAR), spec(), Effort.HIGH, draw / 100)[0] for draw in range(100)]
     assert {each.reason for each in drawn} == {"audit", "requested"}
+
+
+PRICED = RouterSettings(threshold=0.5, quorum=0.9, max_samples=5, audit_share=0.02, explore_share=0.1)
+RIGHT = check_spec(type="numeric")
+
+
+def lottery(value: float, *checks: CheckSpec) -> list[tuple[RouteDecision, Plan]]:
+    """A thousand tickets for a prompt of which one sample in two is right, each of ten tokens; the next one after a
+    failure pays `value` / 40 of its cost. Its difficulty lies at the threshold.
+    """
+    router = Router(PRICED, Learned(calibration(), value))
+    return [router.decide(prompt(NEAR), spec(*checks), Effort.MEDIUM, ticket / 1000, "base") for ticket in range(1000)]
+
+
+@pytest.mark.parametrize(("value", "payable", "other"), [(36.0, 1, (Route.VOTE, 5)), (45.0, 2, (Route.SINGLE, 1))])
+def test_near_its_price_a_share_takes_the_other_choice(value: float, payable: int, other: tuple[Route, int]) -> None:
+    drawn = lottery(value, RIGHT)
+    explored = [(each, plan.payable) for each, plan in drawn if each.reason == "explore"]
+    assert [(each.route, most) for each, most in explored] == [other] * 50
+    assert [each.propensity for each, _ in explored] == pytest.approx([0.05] * 50)
+    usual = [(each, plan.payable) for each, plan in drawn if each.reason not in ("explore", "audit")]
+    assert [each.propensity for each, _ in usual] == pytest.approx([0.93] * 930)
+    assert {most for _, most in usual} == {payable}
+    assert sum(each.audit for each, _ in drawn) == 20
+
+
+@pytest.mark.parametrize("value", [20.0, 60.0])
+def test_far_from_its_price_nothing_is_explored_wherever_the_threshold_lies(value: float) -> None:
+    drawn = [each for each, _ in lottery(value, RIGHT)]
+    assert "explore" not in {each.reason for each in drawn}
+    assert [each.propensity for each in drawn if not each.audit] == pytest.approx([0.98] * 980)
+
+
+@pytest.mark.parametrize(("times", "usual"), [(0.9, Route.SINGLE), (1.1, Route.VOTE)])
+def test_a_vote_near_its_price_is_explored_too(times: float, usual: Route) -> None:
+    belief = VoteBelief(PassRate.of(0.5, 1.0), calibration().spread)
+    drawn = lottery(times * 10.0 / best_return(belief, Seen((1,), (exp(-1.0),), 1), 4, 1.0))
+    explored = [(each.route, plan.worth) for each, plan in drawn if each.reason == "explore"]
+    assert explored == [(Route.VOTE, None) if usual is Route.SINGLE else (Route.SINGLE, 0.0)] * 50
+    assert {each.route for each, _ in drawn if each.reason in ("worth", "not_worth")} == {usual}
 
 
 def test_a_question_is_found_at_either_end_of_a_long_prompt() -> None:

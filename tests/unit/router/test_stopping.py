@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from router.stopping import HARD, JEFFREYS, PassRate, Seen, VoteBelief, paying_batch, wave_ends, worthwhile
+from router.stopping import HARD, JEFFREYS, PassRate, Seen, VoteBelief, best_return, paying_batch, wave_ends, worthwhile
 
 RIGHT = "right"
 
@@ -59,6 +59,17 @@ def test_samples_are_drawn_for_a_vote_only_while_they_can_pay() -> None:
     assert paying_batch(belief, split, 3, worth=1000.0)[0] >= 1
     assert paying_batch(belief, Seen((1,), (1.0,), 1), 4, worth=100.0)[0] == 2  # one more vote alone changes no winner
     assert paying_batch(belief, Seen((1,), (1e6,), 1), 4, worth=100.0)[0] == 0
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.4, 0.7, 0.95])
+@pytest.mark.parametrize("tilt", [0.1, 0.37, 1.0, 5.0])
+@pytest.mark.parametrize("worth", [0.5, 2.0, 4.0, 6.0, 9.0, 20.0, 200.0])
+def test_a_batch_pays_where_the_best_return_is_above_its_price(rate: float, tilt: float, worth: float) -> None:
+    belief, seen = VoteBelief(PassRate.of(rate, 1.5), 4.0), Seen((1,), (tilt,), 1)
+    gains = [belief.elected(seen, more) - belief.elected(seen, 0) for more in range(5)]
+    best = max(gains[more] / more for more in range(1, 5)) / belief.evidence(seen) * worth
+    assert best_return(belief, seen, 4, worth) == pytest.approx(best)
+    assert (best > 1.0) == (paying_batch(belief, seen, 4, worth)[0] > 0)
 
 
 @pytest.mark.parametrize("votes", [(), (1,), (1, 1), (2,), (2, 1)])

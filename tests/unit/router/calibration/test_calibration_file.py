@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from router.calibration.file import FILE_NAME, load_calibration, save_calibration
+from router.calibration.model import MAX_HISTORY
 from router.errors import CalibrationError
 from tests.support.calibrations import calibration
 
@@ -25,8 +26,14 @@ def test_a_calibration_comes_back_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 2}, "has schema 2"),
-        ({"features_version": 0}, "features 0"),
+        ({"schema_version": 1}, "has schema 1 and features 2, this thinktwice reads 2 and 2"),
+        ({"features_version": 1}, "has schema 2 and features 1"),
+        ({"schema_version": 3}, "has schema 3"),
+        ({"history": {f"p{number}": 0.0 for number in range(MAX_HISTORY + 1)}}, "does not fit together"),
+        (
+            {"steps": {"arithmetic_steps": {"centres": [0.0], "widths": [1.0], "weights": [1.0]}}},
+            "does not fit together",
+        ),
         ({"intercept": float("nan")}, "is not a calibration"),
         ({"intercept": None}, "is not a calibration"),
         ({"strength": float("inf")}, "is not a calibration"),

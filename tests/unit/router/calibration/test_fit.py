@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from router.calibration.features import PROMPT_FEATURES, SIGNALS, prompt_features, signals
+from router.calibration.features import PROMPT_FEATURES, SIGNALS, STEPS, prompt_features, signals, steps
 from router.calibration.fit import Fitted, fit
 from router.calibration.measure import auc, brier, calibration_error, reliability
+from router.calibration.model import MAX_HISTORY
 from router.calibration.observe import MAX_WEIGHT, Observation
+from router.calibration.regression import Design
 from router.domain import CheckResult
 from router.enums import CheckClass, Outcome, TaskKind
 from router.errors import CalibrationError
@@ -72,6 +74,71 @@ def test_a_measured_check_adds_its_log_odds(observations: list[Observation]) -> 
     assert rates.log_odds(Outcome.ERROR) == 0
 
 
+def process(outcome: Outcome, score: float | None, coverage: float | None) -> CheckResult:
+    return CheckResult("s", "arithmetic_steps", CheckClass.PROCESS, outcome, score, 1.0, "1", coverage=coverage)
+
+
+def test_a_process_check_counts_by_what_it_covers(observations: list[Observation]) -> None:
+    held, half = process(Outcome.PASS, 1.0, 1.0), process(Outcome.FAIL, 0.5, 1.0)
+    told = [
+        replace(
+            each,
+            samples=tuple(
+                replace(one, steps=(("arithmetic_steps", steps(held if one.solved else half) or ()),))
+                for one in each.samples
+            ),
+        )
+        for each in observations
+    ]
+    calibration, plain = learn(told).calibration, sample(logprobs=None)
+    assert calibration.rates == {}
+    assert calibration.evidence(plain, (held,)) > 0.5 > -0.5 > calibration.evidence(plain, (half,))
+    third = process(Outcome.FAIL, 2 / 3, 0.9)
+    assert calibration.evidence(plain, (held,)) > calibration.evidence(plain, (third,))
+    assert calibration.evidence(plain, (third,)) > calibration.evidence(plain, (half,))
+    for unknown in (process(Outcome.ERROR, None, None), process(Outcome.PASS, 1.0, None)):  # the last of an old record
+        assert calibration.evidence(plain, (unknown,)) == 0
+
+
+def test_an_answer_without_steps_is_told_from_one_that_could_not_be_read() -> None:
+    assert steps(process(Outcome.SKIPPED, None, None)) == (0.0, 0.0, 1.0)
+    assert steps(process(Outcome.SKIPPED, None, 0.0)) == (0.0, 0.0, 0.0)
+    assert steps(process(Outcome.FAIL, 0.5, 0.8)) == (0.8, 0.4, 0.0)
+    assert len(STEPS) == 3
+
+
+def asked_by(tenant: str, profile: str, wins: Sequence[bool], template: Observation) -> list[Observation]:
+    """The same prompt asked by a tenant under a profile, each time with one sample."""
+    features = prompt_features(prompt("What is 2 + 2?"), TaskKind.NUMBER, profile, tenant)
+    one = template.samples[0]
+    return [replace(template, features=features, samples=(replace(one, solved=won),)) for won in wins]
+
+
+def test_a_tenants_history_is_shrunk_to_its_profiles_and_that_to_the_whole(observations: list[Observation]) -> None:
+    asked = [
+        *asked_by("a", "sums@1", [True] * 54 + [False] * 6, observations[0]),
+        *asked_by("b", "sums@1", [True] * 12 + [False] * 48, observations[0]),
+        *asked_by("few", "sums@1", [True] * 2, observations[0]),
+        *asked_by("a", "proofs@1", [True] * 4 + [False] * 36, observations[0]),
+    ]
+    found = learn(asked).calibration
+
+    def chance(tenant: str, profile: str) -> float:
+        return found.solves(prompt_features(prompt("What is 2 + 2?"), TaskKind.NUMBER, profile, tenant))
+
+    assert chance("a", "sums@1") > 0.75 > chance("few", "sums@1") > chance("new", "sums@1") > chance("b", "sums@1")
+    assert chance("a", "proofs@1") == chance("new", "proofs@1") < 0.3  # its only tenant is the profile
+    assert chance("new", "proofs@1") < chance("new", "other@1") < chance("new", "sums@1")
+    assert learn(asked[::-1]).calibration.history.keys() == found.history.keys()
+
+
+def test_history_is_bounded_and_keeps_whose_prompts_are_most(observations: list[Observation]) -> None:
+    often = asked_by("often", "sums@1", [True, False] * 20, observations[0])
+    once = [each for n in range(700) for each in asked_by(f"{n}", "sums@1", [n % 2 == 0], observations[0])]
+    design = Design.of([*once, *often])
+    assert len(design.histories) == MAX_HISTORY and design.histories[0] == "sums@1 often"
+
+
 def test_a_rare_group_counts_for_those_that_were_not_drawn(observations: list[Observation]) -> None:
     solved = [each for each in observations if each.solved == 5][:40]
     failed = [each for each in observations if each.solved == 0][:40]
@@ -104,6 +171,8 @@ def test_features_have_the_names_they_are_listed_by() -> None:
     named = dict(zip(PROMPT_FEATURES, features.dense, strict=True))
     assert named["longest number"] == len("1,345.") and named["numbers"] == pytest.approx(math.log1p(2))
     assert features != prompt_features(prompt("Add 12 and 1,345. What is it?"), TaskKind.NUMBER, "other")
+    long = prompt_features(prompt("one 1 " + "word " * 5000 + "last 22 is?"), TaskKind.NUMBER)
+    assert long.dense[PROMPT_FEATURES.index("longest number")] == 2 and len(long.hashed) < 20
     read = signals(sample(logprobs=(-1.0, -2.0, -3.0, -4.0)))
     assert read is not None and dict(zip(SIGNALS, read, strict=True))["tail logprob"] == -4.0
     assert prompt_features(prompt(""), TaskKind.OPEN).hashed

@@ -2,13 +2,16 @@ from typing import Any
 
 import pytest
 
+from router.calibration.features import prompt_features, tenant_digest
 from router.calibration.model import Escalated
-from router.enums import Outcome, Purpose
+from router.domain import Prompt
+from router.enums import Outcome, Purpose, TaskKind
 from router.records import CheckRecord, GroupRecord
 from router.simulation.logged import escalations_of, observations_of, problems_of
 from tests.support.builders import check_spec
 from tests.support.groups import group, sample
 
+SALT = b"salt"
 SPEC = {
     "checks": [
         {"id": "c0", "type": "exact", "klass": "decisive", "version": "1", "required": True, "weight": 1.0}
@@ -46,27 +49,41 @@ def test_audited_full_groups_of_the_policy_are_problems() -> None:
 
 def test_every_decided_sample_is_observed_with_its_propensity() -> None:
     groups = [logged("full", FULL), logged("early", FULL[:1], audit=False, group_propensity=0.98)]
-    full, early = observations_of(groups, "base")
+    full, early = observations_of(groups, "base", SALT)
     assert (full.solved, len(full.samples), full.propensity) == (2, 5, 0.02)
     assert (early.solved, len(early.samples), early.propensity) == (1, 1, 0.98)
 
 
+def test_only_an_audited_group_was_drawn_whatever_its_outcomes() -> None:
+    full, early = observations_of([logged("full", FULL), logged("routed", FULL, audit=False)], "base", SALT)
+    assert (len(full.unselected), len(early.unselected)) == (5, 1)
+
+
+def test_a_tenant_has_the_digest_that_serving_gives_it_and_no_name() -> None:
+    [seen] = observations_of([logged("g", FULL, tenant="acme", profile="sums@1")], "base", SALT)
+    asked = prompt_features(Prompt(()), TaskKind.NUMBER, "sums@1", tenant_digest("acme", SALT))
+    assert seen.features.history == asked.history == ("sums@1", f"sums@1 {tenant_digest('acme', SALT)}")
+    assert "acme" not in repr(seen) and tenant_digest("acme", b"other") not in repr(seen)
+
+
 @pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.TIMEOUT])
 def test_our_own_failures_teach_nothing(outcome: Outcome) -> None:
-    assert observations_of([logged("undecided", [outcome])], "base") == []
-    [partly] = observations_of([logged("partly", [outcome, Outcome.FAIL])], "base")
+    assert observations_of([logged("undecided", [outcome])], "base", SALT) == []
+    [partly] = observations_of([logged("partly", [outcome, Outcome.FAIL])], "base", SALT)
     assert len(partly.samples) == 1
 
 
 def test_evaluations_and_cut_samples_stay_out() -> None:
-    assert observations_of([logged("eval", FULL, purpose=Purpose.EVAL)], "base") == []
+    assert observations_of([logged("eval", FULL, purpose=Purpose.EVAL)], "base", SALT) == []
     cut = group("cut", samples=(judged(0, Outcome.PASS, censored=True),), verification=SPEC)
-    assert observations_of([cut], "base") == []
+    assert observations_of([cut], "base", SALT) == []
 
 
 def test_a_prompt_without_a_check_teaches_nothing() -> None:
     assert check_spec().klass.value == SPEC["checks"][0]["klass"]
-    assert observations_of([group("open", samples=(sample(checks=()),), verification={"checks": []})], "base") == []
+    assert (
+        observations_of([group("open", samples=(sample(checks=()),), verification={"checks": []})], "base", SALT) == []
+    )
 
 
 def escalated(name: str, outcome: Outcome, **fields: Any) -> GroupRecord:
@@ -76,7 +93,7 @@ def escalated(name: str, outcome: Outcome, **fields: Any) -> GroupRecord:
 
 
 def test_a_larger_models_sample_teaches_nothing_of_the_policy() -> None:
-    [observed] = observations_of([escalated("g", Outcome.PASS)], "base")
+    [observed] = observations_of([escalated("g", Outcome.PASS)], "base", SALT)
     assert (observed.solved, len(observed.samples)) == (0, 5)
 
 

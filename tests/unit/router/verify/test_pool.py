@@ -252,6 +252,13 @@ async def test_out_of_memory_is_an_error(shared: WorkerPool) -> None:
         assert outcomes(await pool.verify(checks(NUMERIC), "Answer: 5")) == [Outcome.PASS]
 
 
+async def test_a_process_check_says_how_much_it_covered() -> None:
+    async with WorkerPool(workers=1) as pool:
+        for text, coverage in (("1+1=2, x+1=2", 0.5), ("1+1=3", 1.0), ("no steps", None)):
+            [result] = await pool.verify(checks({"type": "arithmetic_steps"}), text)
+            assert result.coverage == coverage
+
+
 async def test_a_pool_that_cannot_start_says_so() -> None:
     with pytest.raises(VerifierUnavailable):
         await WorkerPool(workers=1, limits=WorkerLimits(address_space_mib=16)).start()
