@@ -1,7 +1,8 @@
-"""The scorecard's part that comes from feedback: minutes saved, time to resolution and satisfaction, by team.
+"""What feedback says, for the scorecard: minutes saved, time to resolution, throughput and satisfaction, by team.
 
 Read from the log's index, so that it covers every process and survives restarts. Over the last 30 days; every figure
-carries its count and a 95 % interval: normal for a mean, order statistics for a median, Wilson's for a proportion.
+carries its count and a 95 % interval: normal for a mean, order statistics for a median, Byar's for a rate, Wilson's
+for a proportion.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from router.errors import LogUnavailable, RecordError
 from router.log.index import GroupIndex
 from router.log.outcomes import GroupOutcome, group_outcomes
 from router.running import RunningRatio
-from router.stats import Estimate, Rate, wilson, z_value
+from router.stats import Estimate, Rate, poisson_rate, wilson, z_value
 
-WINDOW_S = 30 * 86400.0
+_DAY_S = 86400.0
+WINDOW_S = 30 * _DAY_S
 MAX_TEAMS = 50  # by name; the rest is `other`
 OTHER = "other"
 SATISFIED = 4  # and above, of 5: the usual customer satisfaction score
@@ -58,7 +60,12 @@ class Outcomes:
         except (LogUnavailable, RecordError) as error:
             found, complete, fault = [], False, str(error)
         window = {"since": since, "seconds": WINDOW_S, "complete": complete, "error": fault}
-        figures = {"minutes_saved": _minutes_saved, "time_to_resolution_seconds": _resolution, "satisfaction": _rated}
+        figures = {
+            "minutes_saved": _minutes_saved,
+            "time_to_resolution_seconds": _resolution,
+            "resolved_per_day": _throughput,
+            "satisfaction": _rated,
+        }
         return {name: {**summary(found), "window": window, "by_team": _by_team(found, summary)}
                 for name, summary in figures.items()}  # fmt: skip
 
@@ -103,3 +110,9 @@ def _rated(found: Sequence[GroupOutcome]) -> dict[str, Any]:
     ratings = [each.rating for each in found if each.rating is not None]
     share: Rate = wilson(sum(rating >= SATISFIED for rating in ratings), len(ratings))
     return asdict(share) | {"mean_rating": math.fsum(ratings) / len(ratings) if ratings else None}
+
+
+def _throughput(found: Sequence[GroupOutcome]) -> dict[str, Any]:
+    """Tasks that feedback says were done, a day of the window."""
+    n = sum(each.resolution_s is not None for each in found)
+    return asdict(poisson_rate(n, WINDOW_S / _DAY_S) if n else Estimate(None, 0, None, None))

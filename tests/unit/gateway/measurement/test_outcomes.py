@@ -47,6 +47,9 @@ async def test_every_figure_with_its_count_interval_and_window(tmp_path: Path) -
     )
     assert resolution["value"] == 500.0 and resolution["low"] == 200.0 and resolution["high"] == 800.0
     assert (satisfaction["successes"], satisfaction["n"], satisfaction["mean_rating"]) == (3, 9, pytest.approx(25 / 9))
+    done = found["resolved_per_day"]
+    assert (done["value"], done["n"]) == (9 / 30, 9) and done["low"] < 9 / 30 < done["high"]
+    assert {team: figure["value"] for team, figure in done["by_team"].items()} == {"a": 6 / 30, "b": 3 / 30}
     assert satisfaction["low"] < 3 / 9 < satisfaction["high"]
     assert minutes["window"] == {"since": NOW - WINDOW_S, "seconds": WINDOW_S, "complete": True, "error": None}
     assert {team: figure["n"] for team, figure in minutes["by_team"].items()} == {"a": 6, "b": 3}
@@ -55,7 +58,7 @@ async def test_every_figure_with_its_count_interval_and_window(tmp_path: Path) -
 
 async def test_nothing_is_null_and_never_zero(tmp_path: Path) -> None:
     found = await report(tmp_path)
-    for name in ("minutes_saved", "time_to_resolution_seconds", "satisfaction"):
+    for name in ("minutes_saved", "time_to_resolution_seconds", "resolved_per_day", "satisfaction"):
         assert (found[name]["value"], found[name]["n"], found[name]["low"], found[name]["by_team"]) == (
             None,
             0,
