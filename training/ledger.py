@@ -27,9 +27,10 @@ from training.gate import Verdict
 Marker: TypeAlias = tuple[float, str]  # when a group was made (Unix time, seconds), and its id
 
 LEDGER_FILE = "ledger.sqlite"
-_SCHEMA = """
+_VERSION = 1
+_SCHEMA = f"""
 BEGIN;
-PRAGMA user_version = 1;
+PRAGMA user_version = {_VERSION};
 CREATE TABLE cycle (number INTEGER PRIMARY KEY, id TEXT UNIQUE, ended INTEGER, body TEXT);
 CREATE TABLE consumed (cycle TEXT, worker TEXT, first INTEGER, "end" INTEGER);
 """
@@ -151,6 +152,10 @@ class Ledger:
                     for cycle, ended in self._earlier():
                         self._put(db, cycle, ended=ended)
                     db.commit()
+                elif version != _VERSION:
+                    raise TrainingError(
+                        f"{self._path} is of version {version}, this thinktwice reads {_VERSION}: upgrade it"
+                    )
                 yield db
         except sqlite3.OperationalError as error:
             raise OSError(f"cannot use {self._path}: {error}") from error

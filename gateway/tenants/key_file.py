@@ -44,7 +44,9 @@ class KeyFile:
         except msgspec.MsgspecError as error:
             raise ConfigError(f"{self.path} is damaged ({error}): restore it from a backup") from error
         if content.version != _VERSION:
-            raise ConfigError(f"{self.path} is of version {content.version}: this thinktwice reads version {_VERSION}")
+            raise ConfigError(
+                f"{self.path} is of version {content.version}, this thinktwice reads {_VERSION}: upgrade it"
+            )
         return content.keys
 
     def ring(self) -> KeyRing:

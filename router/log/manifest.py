@@ -112,7 +112,9 @@ class Manifest:
                 if version == 0:
                     db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
                 elif version != _VERSION:
-                    raise RecordError(f"{self._path} is of version {version}, this thinktwice reads {_VERSION}")
+                    raise RecordError(
+                        f"{self._path} is of version {version}, this thinktwice reads {_VERSION}: upgrade it"
+                    )
                 yield db
         except sqlite3.OperationalError as error:
             raise OSError(f"cannot use the manifest {self._path}: {error}") from error
