@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: install install-dev run demo-loop test test-vllm lint bench docs site
+.PHONY: install install-dev run demo-loop proof test test-vllm lint bench docs site
 
 # The torch build is apart from the locks: its CPU and CUDA builds differ, so its hash does too.
 $(VENV)/.embedded: deploy/locks/embedded.txt deploy/locks/train.txt deploy/locks/torch.txt pyproject.toml
@@ -31,6 +31,10 @@ run: install
 # Traffic, training, gate, verdict: one cycle of the loop, on a state of its own.
 demo-loop: install
 	@$(BIN)/thinktwice up --demo-loop --config deploy/demo-loop.toml $(if $(PORT),--port $(PORT))
+
+# Does the loop learn? tests/bench/proof/plan.toml, begun again where it was ended. DRY_RUN=1 shows in minutes that it runs.
+proof: install
+	@$(BIN)/python -m tests.bench.proof $(if $(DRY_RUN),--dry-run,--out docs/results/proof-$$(date -u +%F))
 
 lint: install-dev
 	$(BIN)/ruff check

@@ -6,13 +6,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from router.errors import ConfigError, TrainingError
 from training.crew import Crew
+from training.sole import sole_trainer
 
 if TYPE_CHECKING:
     from router.settings import Settings
@@ -93,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
             follow(model, settings.training, crew)
             return 0
-        with crew.leading(), _sole_trainer(state_dir) as sole:
+        with crew.leading(), sole_trainer(state_dir) as sole:
             if not sole:
                 print(f"thinktwice: another `thinktwice train` works on {state_dir}: let it end", file=sys.stderr)
                 return os.EX_TEMPFAIL
@@ -179,21 +178,6 @@ def _only_model(state_dir: Path) -> Path:
         what = f"{len(found)} models are" if found else "no model is"
         raise ConfigError(f"{what} in {state_dir / 'models'}: give the folder of the one that serves with --model")
     return found[0]
-
-
-@contextmanager
-def _sole_trainer(state_dir: Path) -> Iterator[bool]:
-    """Whether no other trainer works on this state directory; none can begin within the block."""
-    from router.fs import try_lock  # noqa: PLC0415
-
-    folder = state_dir / "training"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = try_lock(folder / "lock")
-    try:
-        yield lock is not None
-    finally:
-        if lock is not None:
-            os.close(lock)
 
 
 def _as_text(report: Report) -> str:

@@ -41,7 +41,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to ask. `names` are the arms' model names at the gateway: a policy pins one, an alias may be anyone."""
+    """What to ask. `names` are the arms' model names at the gateway: a policy pins one, an alias may be anyone.
+
+    With one arm there is nothing to compare; it is scored.
+    """
 
     questions: Sequence[Question]
     names: Mapping[Arm, str]
@@ -51,10 +54,10 @@ class Plan:
     concurrency: int = 4
 
     def jobs(self) -> list[tuple[Question, Arm]]:
-        """Every question of both arms, the questions in a random order and the arms of each in another."""
+        """Every question of each arm, the questions in a random order and the arms of each in another."""
         rng = random.Random(self.seed)
         shuffled = rng.sample(self.questions, k=len(self.questions))
-        return [(question, arm) for question in shuffled for arm in rng.sample(tuple(Arm), k=len(Arm))]
+        return [(question, arm) for question in shuffled for arm in rng.sample(tuple(self.names), k=len(self.names))]
 
     def body(self, question: Question, arm: Arm) -> dict[str, Any]:
         """The SDK call's arguments. The arms share a seed, which a run over more questions gives them again."""

@@ -15,8 +15,8 @@ from router.errors import ConfigError
 if TYPE_CHECKING:
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
-_EXITS = """exit codes: 0 evaluated, whatever the verdict; 1 no gateway, a policy it does not serve, or no answers;
-2 usage or bad data; 130 interrupted, without a verdict"""
+_EXITS = """exit codes: 0 evaluated, whatever the verdict (with --if-due: or not due); 1 no gateway, a policy that it
+does not serve, or no answers; 2 usage or bad data; 75 with --if-due: a trainer is at work; 130 interrupted"""
 
 
 def register(subparsers: Subparsers) -> None:
@@ -29,15 +29,20 @@ def register(subparsers: Subparsers) -> None:
         "promoted.",
         epilog=_EXITS,
     )
-    parser.add_argument("--candidate", required=True, metavar="POLICY", help="the policy to judge")
+    parser.add_argument("--candidate", metavar="POLICY", help="the policy to judge")
     parser.add_argument("--against", default="champion", metavar="POLICY", help="(default: %(default)s)")
     parser.add_argument(
         "--data",
         type=Path,
-        required=True,
         metavar="FILE",
         help="JSON Lines: question + answer, or messages + verification",
     )
+    parser.add_argument(
+        "--if-due",
+        action="store_true",
+        help="score the champion alone, on [training] eval_data, if that is due; only --config and --json go with it",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration of --if-due")
     parser.add_argument("--limit", type=_positive, metavar="N", help="ask the first N questions")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the gateway (default: %(default)s)")
     parser.add_argument("--samples", type=int, choices=range(1, 6), default=1, help="of each answer (default: 1)")
@@ -56,6 +61,12 @@ def register(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and say what came of it. Raises `ThinkTwiceError`."""
+    if args.if_due:
+        from training.score import run_if_due  # noqa: PLC0415
+
+        return run_if_due(args.config, args.json)
+    if args.candidate is None or args.data is None:
+        raise ConfigError("--candidate and --data are needed, or --if-due alone")
     from router.questions import load_questions  # noqa: PLC0415
     from training.comparison import compare, summaries  # noqa: PLC0415  # the SDK takes over a second to import
     from training.evaluate import Arm, Plan, evaluate  # noqa: PLC0415

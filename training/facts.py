@@ -30,6 +30,11 @@ def tell_cycles(state_dir: Path, ledger: Ledger, waiting_groups: int) -> None:
     save_training_facts(state_dir, facts)
 
 
+def tell_score(state_dir: Path, score: HeldoutScore) -> None:
+    """Say what a policy solved. Raises `TrainingError`, `OSError`."""
+    save_training_facts(state_dir, load_training_facts(state_dir).scored(score))
+
+
 def tell_scores(state_dir: Path, suite: str, found: Comparison) -> None:
     """Say what both policies of an evaluation solved. Raises `TrainingError`, `OSError`."""
     facts = load_training_facts(state_dir)

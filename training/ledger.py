@@ -34,6 +34,7 @@ PRAGMA user_version = {_VERSION};
 CREATE TABLE cycle (number INTEGER PRIMARY KEY, id TEXT UNIQUE, ended INTEGER, body TEXT);
 CREATE TABLE consumed (cycle TEXT, worker TEXT, first INTEGER, "end" INTEGER);
 """
+_SCORES = "CREATE TABLE IF NOT EXISTS score (number INTEGER PRIMARY KEY, body TEXT)"  # later than the version
 
 
 class Exit(StrEnum):
@@ -67,6 +68,18 @@ class Cycle(msgspec.Struct, frozen=True):
     mde: float | None = None
     seconds: dict[str, float] = {}  # by phase
     exit: Exit | None = None
+
+
+class Score(msgspec.Struct, frozen=True):
+    """How many of the held-out questions the champion solved, without any training."""
+
+    ts: float  # Unix time, seconds
+    champion: str | None  # in the registry; None: the base model
+    policy: str  # its name at the engine
+    data_sha256: str
+    solved: int
+    n: int  # questions that were answered and judged
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +140,16 @@ class Ledger:
         newest = max(((at, name) for at, name in markers if at is not None and name is not None), default=None)
         return Consumed(spans, newest)
 
+    def add_score(self, score: Score) -> None:
+        """Keep a score."""
+        with self._transaction() as db:
+            db.execute("INSERT INTO score (body) VALUES (?)", (msgspec.json.encode(score).decode(),))
+
+    def last_score(self) -> Score | None:
+        """The newest score."""
+        rows = self._rows("SELECT body FROM score ORDER BY number DESC LIMIT 1")
+        return msgspec.json.decode(rows[0][0], type=Score) if rows else None
+
     @staticmethod
     def _put(db: sqlite3.Connection, cycle: Cycle, *, ended: bool) -> None:
         db.execute(
@@ -156,6 +179,7 @@ class Ledger:
                     raise TrainingError(
                         f"{self._path} is of version {version}, this thinktwice reads {_VERSION}: upgrade it"
                     )
+                db.execute(_SCORES)
                 yield db
         except sqlite3.OperationalError as error:
             raise OSError(f"cannot use {self._path}: {error}") from error

@@ -13,6 +13,7 @@ _ELSEWHERE = {
     "due_groups",
     "eval_data",
     "eval_max_tokens",
+    "score_hours",
     "gateway_url",
     "alpha",
     "canary_shares",

@@ -73,6 +73,7 @@ class TrainingSection(Section):
     canary_answers: int = Field(200, ge=1, description="Judged answers of the canary that each share needs.")
     due_groups: int = Field(200, ge=1, description="New trainable groups from which `train --if-due` trains.")
     eval_data: Path | None = Field(None, description="JSON Lines of held-out questions, which `--if-due` needs.")
+    score_hours: float = Field(24, gt=0, description="Hours after which `evaluate --if-due` scores the champion again.")
     eval_max_tokens: int | None = Field(None, ge=1, description="Longest completion of an evaluation, in tokens.")
     gateway_url: str = Field("http://127.0.0.1:8000", description="Gateway that `--if-due` evaluates through.")
     top_up_samples: int = Field(4, ge=2, le=5, description="Samples of a group that `train --top-up` draws.")

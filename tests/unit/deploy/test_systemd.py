@@ -24,7 +24,7 @@ def unit(name: str) -> configparser.ConfigParser:
 
 
 def test_every_timer_has_its_service() -> None:
-    assert TIMERS == ["thinktwice-compact.timer", "thinktwice-train.timer"]
+    assert TIMERS == ["thinktwice-compact.timer", "thinktwice-evaluate.timer", "thinktwice-train.timer"]
     assert {name.replace(".timer", ".service") for name in TIMERS} | {"thinktwice.service"} == set(SERVICES)
 
 

@@ -1,0 +1,159 @@
+"""What the arms came to: the test, format and content apart, the table, the curves, and `proof.json`."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from router.drawing import Axis, Plot
+from router.fs import write_durably
+from router.stats import Rate, paired_difference, wilson
+from router.webpage import figure, table, write_webpage
+from tests.bench.proof.arm import AFTER, BASE, BEFORE, Arm
+from tests.bench.proof.asking import read_answers
+from tests.bench.proof.plan import Plan
+from training.gate import mcnemar_p
+
+_COLUMNS = (
+    "arm", "n", "solved before %", "solved after %", "gain, points", "n01", "n10", "p, one-sided", "of it format",
+    "of it content", "loss tokens",
+)  # fmt: skip
+_CONVERTERS = (("rsvg-convert", "{svg}", "-o", "{png}"), ("convert", "{svg}", "{png}"))
+
+
+def compared(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The paired comparison of two answers to each question.
+
+    The gain in solve rate is split exactly: with form rate F and solve rate C among answers in form, before (0) and
+    after (1), (F1 - F0) C0 is format and F1 (C1 - C0) is content.
+    """
+    first, then = ({each["line"]: each for each in answers} for answers in (before, after))
+    lines = sorted(first.keys() & then.keys())
+    pairs = [(then[line]["solved"], first[line]["solved"]) for line in lines]
+    outcomes, n = Counter(pairs), len(lines)
+    form = [sum(each[line]["form"] for line in lines) / n for each in (first, then)]
+    solved = [sum(each[line]["solved"] for line in lines) / n for each in (first, then)]
+    given = [rate / share if share else 0.0 for rate, share in zip(solved, form, strict=True)]
+    n01, n10 = outcomes[True, False], outcomes[False, True]
+    return {
+        "n": n,
+        "solved_before": sum(was for _, was in pairs),
+        "solved_after": sum(now for now, _ in pairs),
+        "n01": n01,
+        "n10": n10,
+        "p": mcnemar_p(n01, n10),
+        "gain": asdict(paired_difference(pairs)),
+        "form_before": form[0],
+        "form_after": form[1],
+        "solved_given_form_before": given[0],
+        "solved_given_form_after": given[1],
+        "format_gain": (form[1] - form[0]) * given[0],
+        "content_gain": form[1] * (given[1] - given[0]),
+    }
+
+
+def write(plan: Plan, arms: Sequence[Arm], command: str, out: Path) -> str:
+    """Write `proof.json`, `README.md`, `curves.html`, `curves.svg` and, with a converter at hand, `curves.png`.
+
+    Returns the table. Raises `OSError`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    before = read_answers(next(arm for arm in arms if arm.name == BASE).folder / BEFORE)
+    results = {arm.name: compared(before, read_answers(arm.folder / AFTER)) for arm in arms}
+    steps = {arm.name: arm.steps() for arm in arms if arm.part}
+    for arm in arms:
+        results[arm.name] |= {
+            "policies": [policy.name for policy in arm.policies()],
+            "loss_tokens": sum(step["tokens"] for step in steps.get(arm.name, ())),
+            "seconds": arm.seconds(),
+        }
+    tested = results[plan.arms[0].name]
+    proof = {
+        "plan": msgspec.to_builtins(plan),
+        "seeds": {"questions, sampling, training": plan.seed},
+        "commands": [command, *(f"thinktwice {words}" for words in _commands(plan))],
+        "machine": {"platform": platform.platform(), "python": platform.python_version()},
+        "tested": plan.arms[0].name,
+        "significant": tested["p"] <= plan.alpha,
+        "arms": results,
+        "steps": steps,
+    }
+    write_durably(out / "proof.json", json.dumps(proof, indent=1).encode() + b"\n")
+    rows = [_row(name, found) for name, found in results.items()]
+    verdict = (
+        f"{plan.arms[0].name}: {'significant' if proof['significant'] else 'not significant'} at the committed level "
+        f"{plan.alpha:g}, p = {tested['p']:.3g}."
+    )
+    shown = "\n".join(["| " + " | ".join(each) + " |" for each in (_COLUMNS, ("---",) * len(_COLUMNS), *rows)])
+    made = f"Made by `{command}`; all numbers are in `proof.json`."
+    text = f"# Proof that the loop learns\n\n{verdict}\n\n{shown}\n\n{made}\n"
+    write_durably(out / "README.md", text.encode())
+    _draw(out, steps, [f"<p><strong>{verdict}</strong></p>", table(_COLUMNS, rows)])
+    return f"{shown}\n{verdict}"
+
+
+def _commands(plan: Plan) -> list[str]:
+    arms = [f"train --mode {arm.mode} --epochs {arm.epochs} --seed {plan.seed}" for arm in plan.arms]
+    return ["serve", "engine", *arms, "promote POLICY"]
+
+
+def _row(name: str, found: Mapping[str, Any]) -> tuple[str, ...]:
+    rates = [wilson(found[key], found["n"]) for key in ("solved_before", "solved_after")]
+    solved = [
+        f"{100 * (each.value or 0):.1f} [{100 * (each.low or 0):.1f}, {100 * (each.high or 0):.1f}]" for each in rates
+    ]
+    gain = found["gain"]
+    points = f"{100 * gain['value']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
+    parts = (f"{100 * found[key]:+.1f}" for key in ("format_gain", "content_gain"))
+    return (
+        name, str(found["n"]), *solved, points, str(found["n01"]), str(found["n10"]), f"{found['p']:.3g}", *parts,
+        str(found["loss_tokens"]),
+    )  # fmt: skip
+
+
+def _percent(rate: Rate) -> str:
+    return f"{100 * (rate.value or 0):.1f} [{100 * (rate.low or 0):.1f}, {100 * (rate.high or 0):.1f}]"
+
+
+def _draw(out: Path, steps: Mapping[str, Sequence[Mapping[str, Any]]], head: Sequence[str]) -> None:
+    """The page of curves; the first of them also alone, as SVG and PNG."""
+    drawings = [
+        (
+            _plot(steps, "reward", "mean reward"),
+            "Mean reward of each step's completions; one cycle follows the other.",
+        ),
+        (_plot(steps, "kl", "nats a token"), "KL from the policy that was logged. Mode rft has none to measure."),
+        (_plot(steps, "loss", "loss"), "Loss before each step's update."),
+    ]
+    write_webpage(out / "curves.html", "thinktwice: proof", [*head, *(figure(svg, said) for svg, said in drawings)])
+    svg = out / "curves.svg"
+    write_durably(svg, drawings[0][0].replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).encode())
+    for name, *words in _CONVERTERS:
+        given = [word.format(svg=svg, png=out / "curves.png") for word in words]
+        if shutil.which(name) and subprocess.run([name, *given], check=False).returncode == 0:
+            return
+    print("curves.png is not made: install rsvg-convert or ImageMagick, then run this again")
+
+
+def _plot(steps: Mapping[str, Sequence[Mapping[str, Any]]], key: str, unit: str) -> str:
+    lines = {
+        arm: [(float(at), float(step[key])) for at, step in enumerate(found, start=1) if step[key] is not None]
+        for arm, found in steps.items()
+    }
+    values = [value for line in lines.values() for _, value in line] or [0.0]
+    low, high = min(0.0, *values), max(values)
+    longest = max((len(found) for found in steps.values()), default=0)
+    plot = Plot(Axis("step", 1, max(longest, 2)), Axis(unit, low, high if high > low else low + 1.0))
+    for arm, line in lines.items():
+        if line:
+            plot.line(line, arm)
+    return plot.svg()
