@@ -17,7 +17,7 @@ import re2
 from router.domain import CheckSpec, Prompt
 from router.enums import TaskKind
 
-_END = 2048  # characters at either end of a long prompt in which the question is looked for
+_END = 1024  # characters at either end of a long prompt in which the question is looked for
 _MAX_COUNTED = 2048  # first characters, whose quantities and words are counted
 
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")  # in `re`, six times as fast here: a text matches it in one way only

@@ -95,7 +95,7 @@ def _target(settings: Settings, data: _Data, fitted: Fitted) -> Target | None:
     share = price.input / price.output if price is not None and price.output else 0.0
     lengths, strength = fitted.calibration.tokens, fitted.calibration.strength
     prospects = [
-        Prospect(PassRate.of(chance, strength), lengths.of(each.features) + share * lengths.prompt, each.weight)
+        Prospect(PassRate.of(chance, strength), lengths.of(each.features) + share * lengths.prompt)
         for each, chance in zip(data.observations, fitted.held_out, strict=True)
     ]
     return reaching(settings.router.solve_rate_target, prospects, settings.router.max_samples)

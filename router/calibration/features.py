@@ -16,8 +16,8 @@ from router.enums import Outcome, TaskKind
 
 FEATURES_VERSION = 2  # a calibration fitted on other features does not load
 BUCKETS = 256  # of hashed words; a power of two
-_END, _END_WORDS = 512, 32  # characters and words at either end of the last user message; bounds a decision's time
-_DIGIT = re.compile(rb"\d")
+_END, _END_WORDS = 512, 24  # characters and words at either end of the last user message; bounds a decision's time
+_DIGIT, _LETTERS = re.compile(rb"\d"), b":"  # digits, signs and brackets sort before the letters
 _TAIL_SHARE, _LOW_SHARE = 4, 10  # the last quarter of a sample, its least likely tenth
 
 PROMPT_FEATURES = (
@@ -49,12 +49,12 @@ class PromptFeatures:
 def prompt_features(prompt: Prompt, kind: TaskKind, profile: str | None = None, tenant: str = "") -> PromptFeatures:
     """Text statistics of the last user message and its hashed words and word pairs, with the task and its history.
 
-    Of a long message both ends are read, 512 characters and 32 words of each. `tenant` is a digest (`tenant_digest`).
+    Of a long message both ends are read, 512 characters and 24 words of each. `tenant` is a digest (`tenant_digest`).
     """
     text = prompt.last_user_text
     read = text if len(text) <= 2 * _END else f"{text[:_END]} {text[-_END:]}"
     words = _end_words(read.casefold().encode("utf-8", "replace"))
-    numbers = [word for word in words if not word.isalpha() and _DIGIT.search(word)]
+    numbers = [word for word in words if word < _LETTERS and _DIGIT.search(word)]
     dense = (
         log1p(len(text)),
         log1p(len(numbers)),

@@ -20,13 +20,17 @@ class Bin:
 
 def reliability(chances: Sequence[float], happened: Sequence[bool], bins: int = BINS) -> tuple[Bin, ...]:
     """Bins of equal width over [0, 1] that hold a prediction (Guo et al. 2017, arXiv 1706.04599, section 2)."""
-    found = []
-    for number in range(bins):
-        members = [each for each, chance in enumerate(chances) if min(int(chance * bins), bins - 1) == number]
-        if members:
-            mean = sum(chances[each] for each in members) / len(members)
-            found.append(Bin(mean, wilson(sum(happened[each] for each in members), len(members))))
-    return tuple(found)
+    members: list[list[int]] = [[] for _ in range(bins)]
+    for number, chance in enumerate(chances):
+        members[min(int(chance * bins), bins - 1)].append(number)
+    return tuple(
+        Bin(
+            sum(chances[number] for number in each) / len(each),
+            wilson(sum(happened[number] for number in each), len(each)),
+        )
+        for each in members
+        if each
+    )
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:

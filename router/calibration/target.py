@@ -13,11 +13,10 @@ _ABOVE = 1.0 + 1e-9  # a sample is drawn where its value exceeds its price
 
 @dataclass(frozen=True, slots=True)
 class Prospect:
-    """One prompt of the traffic: the belief about it, the price of its samples, how many prompts it stands for."""
+    """One prompt of the traffic: the belief about it, and the price of its samples."""
 
     belief: PassRate
     price: float  # of one sample, in completion tokens
-    weight: float
 
 
 def reaching(solve_rate: float, prospects: Sequence[Prospect], most: int) -> Target:
@@ -27,12 +26,11 @@ def reaching(solve_rate: float, prospects: Sequence[Prospect], most: int) -> Tar
     so each sample has the value from which it is drawn and what it adds; they are taken cheapest first, at most `most`
     of a prompt. Raises ValueError without a prospect.
     """
-    total = sum(each.weight for each in prospects)
-    if not total:
+    if not prospects:
         raise ValueError("a target needs prompts")
-    reached, further = 0.0, []
+    reached, further, share = 0.0, [], 1.0 / len(prospects)
     for each in prospects:
-        alive, share = each.belief.survival(most), each.weight / total
+        alive = each.belief.survival(most)
         reached += share * each.belief.mean
         for drawn in range(1, most):
             chance = each.belief.chance_after(drawn)

@@ -6,7 +6,7 @@ from router.calibration.target import Prospect, reaching
 from router.stopping import PassRate, worthwhile
 
 PROSPECTS = [
-    Prospect(PassRate.of(rng.uniform(0.05, 0.95), rng.uniform(0.5, 8.0)), rng.uniform(20.0, 200.0), rng.uniform(1, 10))
+    Prospect(PassRate.of(rng.uniform(0.05, 0.95), rng.uniform(0.5, 8.0)), rng.uniform(20.0, 200.0))
     for rng in [random.Random(0)]
     for _ in range(200)
 ]
@@ -14,12 +14,11 @@ PROSPECTS = [
 
 def expected(value: float) -> float:
     """Share solved by the plan of serving at this value of a solved task."""
-    total = sum(each.weight for each in PROSPECTS)
     solved = 0.0
     for each in PROSPECTS:
         drawn = worthwhile(each.belief, 5, value / each.price)
-        solved += each.weight * (1.0 - each.belief.survival(drawn)[drawn])
-    return solved / total
+        solved += 1.0 - each.belief.survival(drawn)[drawn]
+    return solved / len(PROSPECTS)
 
 
 @pytest.mark.parametrize("solve_rate", [0.55, 0.65, 0.72])
