@@ -20,8 +20,7 @@ from router.enums import Outcome
 from router.errors import VerifierUnavailable
 from router.log.labels import Label, LabelSource
 from router.ports import Verifier
-from router.verify.second.registry import PREFIX
-from router.verify.second.sandboxed import second_of
+from router.verify.versions import other_version
 
 _WAITING = 32  # answers that may wait; more are not looked at
 _PAUSE_S = 0.1  # before each: the response goes first, and the workers are the requests'
@@ -34,7 +33,7 @@ _log = logging.getLogger(__name__)
 class _Accepted:
     group_id: str
     tenant: str
-    checks: Sequence[CheckSpec]  # the second verifiers, in the place of the checks that passed
+    checks: Sequence[CheckSpec]  # those that passed, by their other verifiers
     text: str
 
 
@@ -56,7 +55,7 @@ class Audits:
     def offer(self, group_id: str, tenant: str, checks: Sequence[CheckSpec], winner: Candidate) -> None:
         """Have a verified answer read again, if it is drawn, a second verifier is there for it and there is room."""
         passed = {result.id for result in winner.checks if result.outcome is Outcome.PASS}
-        seconds = [second for each in checks if each.id in passed and (second := second_of(each)) is not None]
+        seconds = [second for each in checks if each.id in passed and (second := other_version(each)) is not None]
         if not winner.verdict.verified or not seconds or self._draw() >= self._share:
             return
         if self._accepted.full():
@@ -82,20 +81,24 @@ class Audits:
             return
         for result in results:
             verdict = _VERDICTS.get(result.outcome, Audit.ERROR)
-            self._metrics.observe_audit(result.type.removeprefix(PREFIX), verdict, result.ms / 1000)
+            self._metrics.observe_audit(result.type, verdict, result.ms / 1000)
             if verdict is Audit.DISAGREE:
                 await self._ask_for_review(accepted, result)
 
     async def _ask_for_review(self, accepted: _Accepted, result: CheckResult) -> None:
-        check = result.type.removeprefix(PREFIX)
-        _log.warning("a second verifier does not accept what %s accepted in group %s", check, accepted.group_id)
+        _log.warning(
+            "%s of version %s does not accept what another version accepted in group %s",
+            result.type,
+            result.version,
+            accepted.group_id,
+        )
         label = Label(
             group_id=accepted.group_id,
             at=time.time(),
             source=LabelSource.AUDIT,
             tenant=accepted.tenant,
             author=f"{result.type}@{result.version}",
-            note=f"The second verifier of {check} does not accept the answer.",
+            note=f"Version {result.version} of {result.type} does not accept the answer, another version does.",
         )
         try:
             await asyncio.to_thread(self._append, label)
@@ -104,4 +107,4 @@ class Audits:
 
     def _count(self, seconds: Sequence[CheckSpec], result: Audit) -> None:
         for check in seconds:
-            self._metrics.observe_audit(check.type.removeprefix(PREFIX), result)
+            self._metrics.observe_audit(check.type, result)

@@ -14,8 +14,8 @@ from gateway.bench.truth import Fact
 from router.domain import CheckResult, CheckSpec
 from router.enums import Outcome
 from router.settings import SandboxSection, VerifySection
-from router.verify.second.sandboxed import second_of
 from router.verify.verifier import IsolatedVerifier, open_verifier
+from router.verify.versions import other_version
 
 REFUSED = "refused"
 _BATCH = 256  # facts judged at a time: below the pool's queue
@@ -49,7 +49,7 @@ async def _judged(verifier: IsolatedVerifier, fact: Fact) -> Found:
     result = await _verified(verifier, fact.spec, fact.text)
     if fact.beside is not None:
         return Found(fact, _alike(result, await _verified(verifier, fact.spec, fact.beside)))
-    second = second_of(fact.spec)
+    second = other_version(fact.spec)
     said = None if second is None else (await _verified(verifier, second, fact.text)).outcome
     return Found(fact, result.outcome, said)
 

@@ -10,6 +10,9 @@ from gateway.bench.report import Table
 from gateway.bench.truth import GAMING, Part
 from router.enums import Outcome
 from router.stats import Rate, upper_bound, wilson
+from router.verify.measured import MeasuredSecond
+from router.verify.second.registry import PREFIX
+from router.verify.versions import SECONDS, second_judges
 
 _DECIDED = (Outcome.PASS, Outcome.FAIL)
 _COLUMNS = (
@@ -48,6 +51,15 @@ def seconds_of(found: Iterable[Found]) -> list[Seconds]:
     return [_seconds(check, part, groups[check, part]) for check, part in sorted(groups)]
 
 
+def measured_seconds(found: Iterable[Found]) -> dict[str, MeasuredSecond]:
+    """What is recorded of each second verifier, by check type: all facts that it read, gaming texts among them."""
+    groups: dict[str, list[Found]] = {}
+    for each in found:
+        if each.fact.spec is not None and each.second is not None:
+            groups.setdefault(each.fact.spec.type, []).append(each)
+    return {name: _measured(groups[name]) for name in sorted(groups)}
+
+
 def seconds_table(seconds: Sequence[Seconds]) -> Table:
     """The table of the report."""
     rows = [
@@ -63,6 +75,29 @@ def seconds_table(seconds: Sequence[Seconds]) -> Table:
         for each in seconds
     ]
     return Table("The second verifiers", _COLUMNS, rows)
+
+
+def _looser(found: Found) -> bool:
+    """Whether the second verifier accepts what is wrong, or what the check refuses."""
+    wrong = found.fact.expect != Outcome.PASS or found.outcome == Outcome.FAIL
+    return found.second == Outcome.PASS != found.outcome and wrong
+
+
+def _measured(found: Sequence[Found]) -> MeasuredSecond:
+    right = [
+        each.second
+        for each in found
+        if each.fact.expect == each.outcome == Outcome.PASS and each.fact.spec and second_judges(each.fact.spec)
+    ]
+    spec = found[0].fact.spec
+    version = SECONDS[f"{PREFIX}{spec.type}"].version if spec is not None else ""
+    return MeasuredSecond(
+        version=version,
+        looser=sum(_looser(each) for each in found),
+        right=len(right),
+        disputed=right.count(Outcome.FAIL),
+        undecided=sum(each not in _DECIDED for each in right),
+    )
 
 
 def _seconds(check: str, part: Part, found: Sequence[Found]) -> Seconds:

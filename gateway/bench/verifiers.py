@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ from rich.progress import track
 from gateway.bench.bare_math import BARE, bare_math_verify
 from gateway.bench.judging import REFUSED, Found, judged
 from gateway.bench.report import Report, Table, environment
-from gateway.bench.seconds import seconds_of, seconds_table
+from gateway.bench.seconds import measured_seconds, seconds_of, seconds_table
 from gateway.bench.session import publish
 from gateway.bench.truth import GAMING, Fact, Part, load_truth
 from router.enums import Outcome
 from router.errors import ConfigError
 from router.stats import Rate, upper_bound, wilson
-from router.verify.measured import MeasuredRate
+from router.verify.measured import MeasuredRate, MeasuredSecond
 from router.verify.registry import CHECK_TYPES
 
 _COLUMNS = ("check", "part", "negatives", "false accepts", "positives", "false rejects", "undecided", "refused")
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         args.json,
     )
     if args.record is not None:
-        _record(errors, args.record)
+        _record(errors, measured_seconds(found), args.record)
     return 1 if gamed else 0
 
 
@@ -161,8 +161,8 @@ def _by_source(found: Sequence[Found]) -> list[dict[str, Any]]:
     ]
 
 
-def _record(errors: Sequence[Errors], path: Path) -> None:
-    """Write the rates of the reported part where `router.verify.measured` reads them."""
+def _record(errors: Sequence[Errors], seconds: Mapping[str, MeasuredSecond], path: Path) -> None:
+    """Write the rates of the reported part, and the second verifiers', where `router.verify.measured` reads them."""
     rates = {
         each.check: MeasuredRate(
             version=each.version,
@@ -170,6 +170,7 @@ def _record(errors: Sequence[Errors], path: Path) -> None:
             false_accepts=each.false_accepts.successes,
             positives=each.false_rejects.n,
             false_rejects=each.false_rejects.successes,
+            second=seconds.get(each.check),
         )
         for each in errors
         if each.part == Part.REPORTED and each.check in CHECK_TYPES

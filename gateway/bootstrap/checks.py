@@ -6,7 +6,9 @@ from gateway.tenants.quota import Limits, limits_of
 from router.enums import ToolName
 from router.errors import ConfigError, InvalidRequest
 from router.guardrails import Guardrails
+from router.rotation import check_rotation
 from router.settings import Settings
+from router.verify.measured import measured_rates
 from router.verify.merge import merge
 from router.verify.profiles import Profiles, admit_profiles
 
@@ -14,6 +16,7 @@ from router.verify.profiles import Profiles, admit_profiles
 def check_settings(settings: Settings) -> None:
     """Find what cannot work before anything is started. Raises `ConfigError`, one line with the cure."""
     profiles = admit_profiles(settings.profiles, settings.verify.timeout_s)
+    check_rotation(settings.verify.rotate, measured_rates())
     _check_tools(settings)
     _check_commands(settings)
     _check_guardrails(settings, profiles)

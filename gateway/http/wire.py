@@ -15,6 +15,7 @@ from gateway.http.fields import convert, loads_object
 from router.domain import Prompt, Sampling
 from router.enums import Effort, Purpose
 from router.errors import InvalidRequest
+from router.rotation import rotated
 from router.settings import Settings
 from router.verify.judging import with_question
 from router.verify.merge import merge
@@ -131,6 +132,7 @@ def parse_chat(
     if fields.stream_options is not None and not fields.stream:
         raise InvalidRequest("stream_options needs stream: true", param="stream_options")
     prompt = Prompt(tuple(fields.messages), options, _sampling(fields))
+    spec = rotated(spec, settings.verify.rotate, prompt)
     purpose = _purpose(headers)
     return ChatCall(
         request_id=request_id,

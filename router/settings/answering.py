@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -49,6 +49,9 @@ class VerifySection(Section):
     timeout_s: float = Field(3.0, gt=0, le=10, description="Default deadline of one check, in seconds.")
     queue: int = Field(64, ge=1, description="Candidates that may wait for a worker before requests are refused.")
     audit_share: float = Field(0.05, ge=0, le=1, description="Share of verified answers that a second verifier reads.")
+    rotate: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        {}, description="By check type, the share of requests that its second verifier decides in its place."
+    )
 
 
 class JudgeSection(Section):

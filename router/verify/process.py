@@ -13,6 +13,7 @@ import msgspec
 from router.domain import CheckSpec
 from router.errors import VerifierUnavailable
 from router.verify.protocol import HEADER, MAX_RESULT_BYTES, Job, Ready, Report, Task, frame
+from router.verify.versions import runs
 
 ADDRESS_SPACE_MIB = 1024
 START_TIMEOUT_S = 60.0  # a cold start imports sympy: about 1 s on a quiet machine
@@ -78,7 +79,7 @@ class WorkerProcess:
         """Hand over one job. Raises `WorkerDied`."""
         self.jobs += 1
         cpu_s = sum(check.timeout_s for check in checks) + _CPU_MARGIN_S
-        tasks = [Task(check.type, dict(check.params)) for check in checks]
+        tasks = [Task(runs(check), dict(check.params)) for check in checks]
         self._stdin.write(frame(Job(number, text, tasks, cpu_s)))
         try:
             await self._stdin.drain()

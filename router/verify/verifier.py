@@ -21,6 +21,7 @@ from router.verify.limits import MAX_TEXT_CHARS
 from router.verify.pool import WorkerPool
 from router.verify.registry import SANDBOXED_TYPES
 from router.verify.second.sandboxed import SECOND_SANDBOXED
+from router.verify.versions import runs
 
 if TYPE_CHECKING:  # the workers import this package, and pydantic has no business there
     from router.settings import SandboxSection, VerifySection
@@ -77,7 +78,7 @@ class IsolatedVerifier:
     async def _judge(self, check: CheckSpec, text: str) -> Judgement:
         if len(text) > MAX_TEXT_CHARS:
             return undecided("the text is too long to check")
-        kind = _SANDBOXED[check.type]
+        kind = _SANDBOXED[runs(check)]
         try:
             async with self._sandbox.job() as job:
                 return await kind.run(msgspec.convert(check.params, kind.params), text, job, check.timeout_s)

@@ -90,4 +90,4 @@ async def _outcome(candidate: Box, entry: str, args: list[Any], deadline: float)
     return value_key(None) if left == value_key([args, {}]) else f"left {left}"
 
 
-TYPE = SandboxedCheck("python_outputs", CheckClass.SOFT, "1", PythonOutputsParams, admit, run)
+TYPE = SandboxedCheck("python_outputs", CheckClass.SOFT, "2", PythonOutputsParams, admit, run)

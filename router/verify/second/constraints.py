@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import itertools
-import json
 import operator
 import re
 from collections.abc import Mapping
@@ -15,12 +14,17 @@ from typing import Any
 import msgspec
 
 from router.verify.checks.constraints import ConstraintsParams
-from router.verify.second.plain import folded, json_value
+from router.verify.second.plain_json import NoJson, json_value
 from router.verify.second.reading import Unreadable, stated
+from router.verify.second.words import same_words
 
 _OPERATORS: Mapping[type[ast.operator], Any] = MappingProxyType(
     {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 )
+
+
+_BESIDE = r"[\s|,'\"\[\]]+"
+_LISTED = re.compile(r"[ \t]*(?:[0-9]{1,4}[.)]|[-*•])[ \t]+\S")
 
 
 def constraints(params: ConstraintsParams, text: str) -> bool:
@@ -35,57 +39,77 @@ def _holds(rule: dict[str, Any], text: str) -> bool:
     if name == "sudoku":
         return _sudoku(rule["puzzle"], text)
     values = _values(_value(text), rule["at"].split("/")[1:])
-    low, high = (rule.get(bound) for bound in ("min", "max"))
     if name in ("count", "range", "sum"):
-        numbers = [Fraction(len(values))] if name == "count" else [Fraction(str(value)) for value in values]
-        tested = numbers if name != "sum" else [sum(numbers, Fraction(0))]
-        within = [
-            (low is None or Fraction(str(low)) <= number) and (high is None or number <= Fraction(str(high)))
-            for number in tested
-        ]
-        return bool(within) and all(within)
-    plain = [_plain(value) for value in values]
+        return _bounded(rule, values)
     if name == "unique":
-        return all(first != second for first, second in itertools.combinations(plain, 2))
-    items = [_plain(item) for item in rule["items"]]
+        return not any([_same(first, second) for first, second in itertools.combinations(values, 2)])
+    places = [[index for index, item in enumerate(rule["items"]) if _same(value, item)] for value in values]
     if name == "order":
-        found = [items.index(value) for value in plain if value in items]
+        found = [place[0] for place in places if place]
         return all(first <= second for first, second in itertools.pairwise(found))
     present = {
-        "required": all(item in plain for item in items),
-        "forbidden": not any(item in plain for item in items),
-        "allowed": all(value in items for value in plain),
+        "required": {index for place in places for index in place} == set(range(len(rule["items"]))),
+        "forbidden": not any(places),
+        "allowed": all(places),
     }
     return present[name]
 
 
+def _bounded(rule: dict[str, Any], values: list[Any]) -> bool:
+    low, high = (None if rule.get(bound) is None else Fraction(str(rule[bound])) for bound in ("min", "max"))
+    numbers = [Fraction(len(values))] if rule["rule"] == "count" else [_number(value) for value in values]
+    tested = [sum(numbers, Fraction(0))] if rule["rule"] == "sum" else numbers
+    return bool(tested) and all(
+        (low is None or low <= number) and (high is None or number <= high) for number in tested
+    )
+
+
 def _value(text: str) -> Any:
     try:
-        return json_value(text)
-    except Unreadable:
-        return re.findall(r"^\s*(?:\d+[.)]|[-*•])\s+(.+)$", text, re.MULTILINE)
+        return json_value(text, Fraction)
+    except NoJson as error:
+        lines = [line for line in text.splitlines() if line.strip()]
+        marked = [index for index, line in enumerate(lines) if _LISTED.match(line)]
+        if not marked or marked[-1] - marked[0] >= len(marked) or re.search(r"[][{}\"`]", text):
+            raise Unreadable("no JSON value and no list") from error
+        return [line.split(maxsplit=1)[1].strip() for line in lines[marked[0] : marked[-1] + 1]]
 
 
 def _values(value: Any, path: list[str]) -> list[Any]:
     if not path:
         return [value]
-    children = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list):
+        raise Unreadable("nothing where the rule looks")
+    children = list(value.values()) if isinstance(value, dict) else value
     if path[0] != "*":
         name = path[0].replace("~1", "/").replace("~0", "~")
+        if isinstance(value, list) and re.fullmatch("[0-9]{1,6}", name) is None:
+            raise Unreadable("nothing where the rule looks")
         children = [value[int(name)] if isinstance(value, list) else value[name]]
     return [found for child in children for found in _values(child, path[1:])]
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, str):
-        return f"text {folded(value)}"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"number {Fraction(str(value))}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_plain, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{json.dumps(name)}: {_plain(value[name])}' for name in sorted(value))}}}"
-    return json.dumps(value)
+def _number(value: Any) -> Fraction:
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?", value.strip()) is not None:
+        return Fraction(value.strip())
+    if isinstance(value, int | Fraction) and not isinstance(value, bool):
+        return Fraction(value)
+    raise Unreadable("something else where a number belongs")
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Whether two JSON values are equal: numbers by value, texts by their words. Raises `Unreadable`."""
+    if isinstance(first, str) and isinstance(second, str):
+        return same_words(first, second)
+    if isinstance(first, bool) or isinstance(second, bool) or first is None or second is None:
+        return first is second
+    if isinstance(first, int | float | Fraction) and isinstance(second, int | float | Fraction):
+        return Fraction(str(first)) == Fraction(str(second))
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all([_same(one, other) for one, other in zip(first, second, strict=True)])
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all([_same(first[name], second[name]) for name in first])
+    return False
 
 
 def _countdown(rule: dict[str, Any], answer: str) -> bool:
@@ -103,6 +127,8 @@ def _countdown(rule: dict[str, Any], answer: str) -> bool:
     sides = [side.strip(" $.") for side in answer.split("=")]
     values: list[Fraction] = []
     for side in sides:
+        if re.fullmatch(r"[0-9+\-*/() ]{1,200}", side) is None or re.search(r"[-+*/] *[-+*/]", side):
+            raise Unreadable("no calculation")
         try:
             values.append(_worked_out(ast.parse(side, mode="eval").body))
         except (SyntaxError, ZeroDivisionError) as error:
@@ -127,16 +153,31 @@ def _worked_out(node: ast.expr) -> Fraction:
 
 def _sudoku(puzzle: list[Any], text: str) -> bool:
     size = len(puzzle)
-    digits = [int(digit) for digit in re.findall(r"\d", text)][-size * size :]
+    rows = _rows(text, size)
     givens = [0 if str(cell) in "._0" else int(cell) for row in puzzle for cell in row]
-    if len(digits) < size * size:
-        raise Unreadable("no grid")
     box = 3 if size == 9 else 2
-    cells = {(at // size, at % size): digit for at, digit in enumerate(digits)}
+    cells = {(row, column): digit for row, digits in enumerate(rows) for column, digit in enumerate(digits)}
     seen = {
         key
         for (row, column), digit in cells.items()
         for key in (("row", row, digit), ("column", column, digit), ("box", row // box, column // box, digit))
     }
-    kept = all(given in (0, digit) for given, digit in zip(givens, digits, strict=True))
-    return kept and len(seen) == 3 * size * size and set(digits) == set(range(1, size + 1))
+    kept = all(given in (0, digit) for given, digit in zip(givens, cells.values(), strict=True))
+    return kept and len(seen) == 3 * size * size and set(cells.values()) == set(range(1, size + 1))
+
+
+def _rows(text: str, size: int) -> list[list[int]]:
+    """The one grid of a text: a JSON list of rows, or `size` lines one after the other. Raises `Unreadable`."""
+    try:
+        value = json_value(text)
+    except NoJson:
+        lines = [line for line in text.splitlines() if line.strip(" |+-=")]
+        found = [index for index, line in enumerate(lines) if len(re.sub(_BESIDE, "", line)) == size]
+        value = [lines[index] for index in found]
+        if len(found) != size or found[-1] - found[0] >= size or any(map(_LISTED.match, lines)):
+            raise Unreadable("no grid, or more than one") from None
+    rows = [re.sub(_BESIDE, "", row) if isinstance(row, str) else row for row in value]
+    grid = [[int(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    if len(grid) != size or any(len(row) != size or any(type(cell) is not int for cell in row) for row in grid):
+        raise Unreadable("no grid")
+    return grid

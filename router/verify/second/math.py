@@ -8,7 +8,9 @@ from typing import Any
 import mpmath
 
 from router.verify.second.formula import evaluate
+from router.verify.second.number import Number, read
 from router.verify.second.reading import Unreadable
+from router.verify.second.words import same_words
 
 _POINTS = 3
 _AGREED = "1e-40"
@@ -35,19 +37,58 @@ _SPELLINGS = (
     (r"(\d)\s*\\?%", r"\1"),
     (r"\\([{}])", r" \\\1 "),
 )
+_SAME_SIGNS = (
+    (r"\\[dtc]frac", r"\\frac"),
+    (r"\\frac\s*([0-9])\s*([0-9])", r"\\frac \1 \2"),
+    (r"\\(?:text|mathrm|mbox)\s*\{([A-Za-z])\}", r" \1 "),
+    (r"\\(?:left|right|cdot|times|displaystyle)(?![a-z])|\\[,;:! ]|[$*\s{}]", " "),
+    (r"\\leq?(?![a-z])|<=", "≤"),
+    (r"\\geq?(?![a-z])|>=", "≥"),
+    (r"(?<![A-Za-z\\])pi(?![A-Za-z])|π", r"\\pi "),
+)
 _WORDS = re.compile(r"[A-Za-z .'-]+")
 _UNIT = re.compile(r"(?<=[\d})])\s*[A-Za-z][A-Za-z .]{1,30}(?:\^\{?[23]\}?)?$")
 _MIXED = re.compile(r"^(-?)\s*(\d+)\s*(?:\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}|\s(\d+)/(\d+))$")
 
 
 def same(reference: str, answer: str) -> bool:
-    """Whether two answers say the same: equal values of equal parts. Raises `Unreadable`."""
+    """Whether two answers say the same: equal numbers, or equal values of equal parts written with the same signs.
+
+    Raises `Unreadable`, also where the values are equal but something is still to be worked out in one of them.
+    """
+    wanted, said = _number(reference), _number(answer)
+    if wanted is not None and said is not None:
+        return same_number(wanted, said)
     first, second = _spelled(reference).strip(), _spelled(answer).strip()
-    if "".join(first.split()) == "".join(second.split()):
-        return True
     if _WORDS.fullmatch(first) and max(map(len, first.split())) > 3:
-        return first.casefold().split() == second.casefold().split()
-    return _parts(first, second)
+        return same_words(reference, answer)
+    equal = "".join(first.split()) == "".join(second.split()) or _parts(first, second)
+    if equal and (wanted is not None or _signs(reference) != _signs(answer)):
+        raise Unreadable("equal, but in another form")
+    return equal
+
+
+def same_number(wanted: Number, said: Number) -> bool:
+    """Whether a stated number is the reference, exactly, and counts the same if that counts anything."""
+    if wanted.unit != said.unit and (wanted.unit in ("%", "°") or said.unit in ("%", "°")):
+        return False
+    if wanted.unit not in ("", said.unit):
+        raise Unreadable("a unit in other words")
+    return wanted.value == said.value
+
+
+def _number(text: str) -> Number | None:
+    try:
+        return read(text)
+    except Unreadable:
+        return None
+
+
+def _signs(text: str) -> list[str]:
+    """What a formula is written with, in no order, but for braces, spaces and signs of multiplication."""
+    for pattern, spelled in _SAME_SIGNS:
+        text = re.sub(pattern, spelled, text)
+    return sorted(re.findall(r"\\[A-Za-z]+|[A-Za-z]|[0-9.,]+|\S", text.strip().removesuffix(".")))
 
 
 def _spelled(text: str) -> str:

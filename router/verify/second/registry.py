@@ -9,16 +9,18 @@ from typing import Any
 from router.verify.check_type import PASSED, CheckType, Judgement, failed, undecided
 from router.verify.checks.math import MathParams
 from router.verify.pure import PURE_TYPES
-from router.verify.second import constraints, plain
-from router.verify.second.reading import Unreadable, stated
+from router.verify.second import constraints, pattern, plain, schema
+from router.verify.second.number import final, read
+from router.verify.second.reading import Unreadable, marked
 
 PREFIX = "second:"
 
 
 def _math(params: MathParams, text: str) -> bool:
-    from router.verify.second.math import same  # noqa: PLC0415  # mpmath belongs in the worker
+    from router.verify.second.math import same, same_number  # noqa: PLC0415  # mpmath belongs in the worker
 
-    return same(params.reference, stated(text, number=True))
+    found = marked(text)
+    return same_number(read(params.reference), final(text)) if found is None else same(params.reference, found.content)
 
 
 AUDITED: Mapping[str, Callable[[Any, str], bool]] = MappingProxyType(
@@ -28,14 +30,26 @@ AUDITED: Mapping[str, Callable[[Any, str], bool]] = MappingProxyType(
         "exact": plain.exact,
         "choice": plain.choice,
         "regex": plain.regex,
-        "json_schema": plain.json_schema,
+        "json_schema": schema.valid,
         "constraints": constraints.constraints,
     }
 )
 
 
+_ADMISSIONS: Mapping[str, Callable[[Any], object]] = MappingProxyType(
+    {
+        "numeric": lambda params: read(str(params.reference)),
+        "regex": lambda params: pattern.admit(params.pattern),
+        "json_schema": schema.admit,
+    }
+)
+
+
 def _check(name: str, agrees: Callable[[Any, str], bool]) -> CheckType[Any]:
-    """The second verifier of the check `name`: where it cannot judge, nothing is decided."""
+    """The second verifier of the check `name`: where it cannot judge, nothing is decided.
+
+    Its admission raises `Unreadable` for fields of which it can judge no answer.
+    """
     first = PURE_TYPES[name]
 
     def run(params: Any, text: str) -> Judgement:
@@ -44,7 +58,10 @@ def _check(name: str, agrees: Callable[[Any, str], bool]) -> CheckType[Any]:
         except (Unreadable, ValueError, KeyError, TypeError, IndexError):
             return undecided("the second verifier cannot judge")
 
-    return CheckType(f"{PREFIX}{name}", first.klass, "1", first.params, first.admit, run)
+    def admit(params: Any) -> None:
+        _ADMISSIONS.get(name, first.admit)(params)
+
+    return CheckType(f"{PREFIX}{name}", first.klass, "2", first.params, admit, run)
 
 
 SECOND_TYPES: Mapping[str, CheckType[Any]] = MappingProxyType(

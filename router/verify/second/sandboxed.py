@@ -10,30 +10,22 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from router.domain import CheckSpec
 from router.sandbox.sandbox import Job
 from router.verify.check_type import Judgement, Params, SandboxedCheck
 from router.verify.checks import python_tests as first_python_tests
 from router.verify.checks import sql as first_sql
 from router.verify.second import python_tests, sql
-from router.verify.second.registry import PREFIX, SECOND_TYPES
+from router.verify.second.registry import PREFIX
 
 
 def _second(
-    first: SandboxedCheck[Params], run: Callable[[Params, str, Job, float], Awaitable[Judgement]]
+    first: SandboxedCheck[Params], version: str, run: Callable[[Params, str, Job, float], Awaitable[Judgement]]
 ) -> SandboxedCheck[Params]:
-    return replace(first, name=f"{PREFIX}{first.name}", version="1", run=run)
+    return replace(first, name=f"{PREFIX}{first.name}", version=version, run=run)
 
 
 _TYPES: tuple[SandboxedCheck[Any], ...] = (
-    _second(first_python_tests.TYPE, python_tests.run),
-    _second(first_sql.TYPE, sql.run),
+    replace(_second(first_python_tests.TYPE, "2", python_tests.run), admit=python_tests.admit),
+    _second(first_sql.TYPE, "1", sql.run),
 )
 SECOND_SANDBOXED: Mapping[str, SandboxedCheck[Any]] = MappingProxyType({each.name: each for each in _TYPES})
-
-
-def second_of(check: CheckSpec) -> CheckSpec | None:
-    """The second verifier in the place of a check, under its id; None where there is none."""
-    name = f"{PREFIX}{check.type}"
-    kind = SECOND_TYPES.get(name) or SECOND_SANDBOXED.get(name)
-    return None if kind is None else replace(check, type=kind.name, version=kind.version)

@@ -18,7 +18,7 @@ from router.domain import CheckResult, CheckSpec
 from router.enums import CheckClass, Outcome
 from router.errors import VerifierUnavailable
 from router.log.labels import Label, LabelSource, TrustedLabels, append_label, read_labels
-from router.verify.second.registry import PREFIX
+from router.verify.versions import runs
 from tests.support.asgi import until
 from tests.support.builders import check_spec
 from tests.support.fakes import TextVerifier
@@ -35,7 +35,7 @@ class TwoVerifiers(TextVerifier):
     gone = False
 
     async def verify(self, checks: Sequence[CheckSpec], text: str) -> tuple[CheckResult, ...]:
-        if not checks[0].type.startswith(PREFIX):
+        if runs(checks[0]) == checks[0].type:
             return await super().verify(checks, text)
         if self.gone:
             raise VerifierUnavailable("gone")
@@ -92,7 +92,7 @@ async def test_disagreement_asks_a_person_and_says_nothing_of_the_outcome(
         answer.verification.group_id,
         LabelSource.AUDIT,
         "local",
-        "second:exact@1",
+        "exact@second-2",
     )
     assert gateway.metric(RESULT % "disagree") == 1
     assert label.group_id in caplog.text and "secret" not in caplog.text + (label.note or "")

@@ -72,7 +72,9 @@ async def test_false_accepts_and_false_rejects_are_within_their_bars(found: list
 async def test_schemas_are_judged_exactly_as_by_the_python_implementation(facts: list[Fact]) -> None:
     check, compared = PURE_TYPES["json_schema"], 0
     for fact in facts:
-        if fact.table != "json_schema" or fact.spec is None:
+        if (
+            fact.table != "json_schema" or fact.spec is None or not fact.source.startswith("draft")
+        ):  # asserts no formats
             continue
         schema = fact.spec.params["schema"]
         old = isinstance(schema, dict) and "draft-07" in schema.get("$schema", "")

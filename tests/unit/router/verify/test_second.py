@@ -65,7 +65,7 @@ def test_they_do_not_contradict_what_is_known_to_be_right(name: str) -> None:
         ({"type": "json_schema", "schema": {"type": "integer"}}, '"1"'),
         ({"type": "constraints", "rules": [{"rule": "unique"}]}, "[1, 1.0]"),
         ({"type": "constraints", "rules": [{"rule": "countdown", "numbers": [2, 3], "target": 6}]}, r"\boxed{2*2+2}"),
-        ({"type": "constraints", "rules": [{"rule": "sudoku", "puzzle": ["1..."] + ["...."] * 3}]}, "1234" * 4),
+        ({"type": "constraints", "rules": [{"rule": "sudoku", "puzzle": ["1..."] + ["...."] * 3}]}, "1234\n" * 4),
     ],
 )
 def test_they_see_what_is_wrong(check: dict[str, Any], text: str) -> None:

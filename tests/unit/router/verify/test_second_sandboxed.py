@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from router.verify.second.sandboxed import SECOND_SANDBOXED
 from router.verify.second.sql import agree
 from router.verify.spec import parse_checks
 from router.verify.verifier import open_verifier
+from router.verify.versions import other_version
 from tests.support.checking import judge
 from tests.support.sandboxes import launcher_or_skip, opened
 
@@ -35,7 +35,7 @@ CACHED = "seen = []\ndef add(a, b):\n    seen.append(a)\n    return a + b if see
 COUNTED = "calls = 0\ndef add(a, b):\n    global calls\n    calls += 1\n    return [3, 4, 10][calls - 1]"
 ASSERTS = (
     "def check(candidate):\n    assert candidate(1, b=2) == 3\n    assert 4.0 == candidate(2, 2), 'no'\n"
-    "    assert abs(candidate(0, 0)) < 1e-6\n    assert candidate(*[1, 1]) == 2\n    assert len(str(1)) == 1"
+    "    assert candidate(2 * 3, 4) == 5 + 5\n    assert (True)\n    'said'\nMETADATA = {'by': 'us'}\ncheck(add)"
 )
 
 
@@ -80,6 +80,9 @@ GIVEN = {"type": "sql", "fixtures": [{"setup": ONE, "expect": [["Bob"], ["Cid"]]
         (python(), CACHED, PASS, FAIL),
         (python(cases=[{"expect": 1}, {"expect": 2}]), "n = 0\ndef add():\n global n\n n += 1\n return n", PASS, ERROR),
         (python(ASSERTS), "def add(a, b): return a + b", PASS, PASS),
+        (python(ASSERTS), "def add(a, b): return a + b if a < 6 else 0", FAIL, FAIL),
+        (python(f"{ASSERTS}\nassert abs(add(0, 0)) < 1"), "def add(a, b): return a + b", PASS, ERROR),
+        (python("assert add(1, 1) is True"), "def add(a, b): return 1", FAIL, FAIL),
         (python("assert add(1, 1) == [2][0]"), "def add(a, b): return a + b", PASS, ERROR),
         (python("add = abs\nassert add(-1) == 1"), "def add(a): return a", PASS, ERROR),
     ],
@@ -123,10 +126,11 @@ async def test_the_verifier_runs_them_and_no_request_can_name_them() -> None:
     with pytest.raises(InvalidRequest):
         parse_checks([python() | {"type": kind.name}], where="checks", default_timeout_s=3.0)
     async with open_verifier(VerifySection(workers=1), SandboxSection(warm=1)) as verifier:
-        asked = replace(check, type=kind.name, version=kind.version)
+        asked = other_version(check)
+        assert asked is not None
         assert verifier.available([asked])
         (result,) = await verifier.verify([asked], COUNTED)
-    assert (result.type, result.outcome, result.version) == ("second:python_tests", FAIL, "1")
+    assert (result.type, result.outcome, result.version) == ("python_tests", FAIL, f"second-{kind.version}")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+"""Whether two short texts say the same: surely so, surely not, or `Unreadable`."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from router.verify.second.reading import Unreadable
+
+_EDGES = ".,;:!?\"'`*_ "
+_COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox)\s*\{([^{}]*)\}")
+_ANY_COMMAND = re.compile(r"\\[A-Za-z]+")
+
+
+def same_words(first: str, second: str) -> bool:
+    """Whether they are equal but for case, spaces, outer punctuation and LaTeX around text.
+
+    Raises `Unreadable` when they are equal in their letters and digits alone (`C++` and `C`, `10²` and `102`).
+    """
+    if _plain(first) == _plain(second) != "":
+        return True
+    if _letters(first) == _letters(second):
+        raise Unreadable("nearly the same words")
+    return False
+
+
+def _plain(text: str) -> str:
+    text = _COMMAND.sub(r"\1", text.strip().strip("$*`").strip()).strip().strip("$*`").strip()
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split()).strip(_EDGES)
+
+
+def _letters(text: str) -> str:
+    """The letters and digits alone, of a text without its LaTeX commands, in their plainest form."""
+    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", _ANY_COMMAND.sub("", text)).casefold())
+    return "".join(char for char in text if char.isalnum())
