@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
@@ -26,7 +26,7 @@ from gateway.http.groups import GroupRoutes
 from gateway.http.idempotency import Idempotency
 from gateway.http.passthrough import Passthrough
 from gateway.http.policy_routes import PolicyRoutes
-from gateway.http.runtime import Runtime
+from gateway.http.runtime import ChatEndpoint, Runtime
 from gateway.judge import Judge, JudgingVerifier
 from gateway.larger import LargerModel
 from gateway.learning import Learning
@@ -103,6 +103,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             shed_inflight=settings.server.shed_inflight,
             in_flight=lambda: backend.in_flight,
         )
+        tracer = _traced(stack, settings, deps)
         metrics.show(Shadow(deps.scorecard.savings))
         metrics.show(state_files)
         limiter = _limiter(settings, limits, adapters)
@@ -118,9 +119,10 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         judging = [] if judge is None else [judge.run()]
         for background in (watcher.run(), service.rechecks.run(), audits.run(), *judging):
             stack.push_async_callback(_cancelled, asyncio.create_task(background))
+        chat: ChatEndpoint = ChatRoute(service, deps, admission, Idempotency.of(deps), settings)
         yield Runtime(
             deps=deps,
-            chat=ChatRoute(service, deps, admission, Idempotency.of(deps), settings),
+            chat=chat if tracer is None else tracer(chat),
             passthrough=Passthrough(backend, deps, admission, settings),
             labelling=labelling,
             groups=GroupRoutes(labelling, settings),
@@ -131,6 +133,19 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
             started_at=time.time(),
             drain=Drain(settings.server.drain_s),
         )
+
+
+def _traced(
+    stack: AsyncExitStack, settings: Settings, deps: Dependencies
+) -> Callable[[ChatEndpoint], ChatEndpoint] | None:
+    """Trace the ports, where that is configured; what does the same for the chat route."""
+    if settings.tracing.otlp_url is None:
+        return None
+    from gateway.bootstrap.tracing import TracedChat, open_tracer, trace  # noqa: PLC0415  # of an extra
+
+    tracer = open_tracer(stack, settings.tracing.otlp_url)
+    trace(deps, tracer)
+    return lambda chat: TracedChat(chat, tracer)
 
 
 def _larger(settings: Settings, adapters: Adapters, metrics: Metrics) -> LargerModel | None:

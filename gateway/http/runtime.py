@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import Response
 
 from gateway.dependencies import Dependencies
-from gateway.http.chat import ChatRoute
 from gateway.http.drain import Drain
 from gateway.http.feedback import Labelling
 from gateway.http.groups import GroupRoutes
@@ -15,13 +19,15 @@ from gateway.telemetry.outcomes import Outcomes
 from gateway.tenants.key_file import KeyDirectory
 from gateway.watcher import Watcher
 
+ChatEndpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """One running gateway. `started_at` is Unix time in seconds."""
 
     deps: Dependencies
-    chat: ChatRoute
+    chat: ChatEndpoint
     passthrough: Passthrough
     labelling: Labelling
     groups: GroupRoutes

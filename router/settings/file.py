@@ -34,6 +34,7 @@ from router.settings.serving import (
     RedisSection,
     ServerSection,
     StateSection,
+    TracingSection,
 )
 from router.settings.tenancy import CostsSection, KeysSection, PriceSection, TenantSection
 from router.settings.training import TrainingSection
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     profiles: dict[str, ProfileSection] = {}
     prices: dict[str, PriceSection] = {}
     costs: CostsSection = CostsSection()
+    tracing: TracingSection = TracingSection()
     tenants: dict[str, TenantSection] = {}
 
     @classmethod

@@ -11,6 +11,16 @@ from router.engine_urls import engine_urls
 from router.settings.section import Section
 
 
+class TracingSection(Section):
+    """OpenTelemetry traces; they need the extra `otel`."""
+
+    otlp_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Where spans go, over OTLP/HTTP, such as http://127.0.0.1:4318/v1/traces; by default nowhere.",
+    )
+
+
 class ServerSection(Section):
     """The HTTP server."""
 

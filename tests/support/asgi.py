@@ -23,7 +23,7 @@ from gateway.http.idempotency import Idempotency
 from gateway.http.passthrough import Passthrough
 from gateway.http.policy_routes import PolicyRoutes
 from gateway.http.request_scope import RequestScope
-from gateway.http.runtime import Runtime
+from gateway.http.runtime import ChatEndpoint, Runtime
 from gateway.learning import Learning
 from gateway.telemetry.outcomes import Outcomes
 from gateway.tenants.gate import FairGate
@@ -93,11 +93,12 @@ def application(
     keys: Path | None = None,
     tables: Mapping[str, Any] | None = None,
     quota: QuotaStore | None = None,
+    around: Callable[[ChatEndpoint], ChatEndpoint] = lambda chat: chat,
     **server: Any,
 ) -> RequestScope:
     """The application over a service of fakes; `engine` serves the routes that are passed on, `keys` holds the keys.
 
-    `server` are settings of `[server]`, `tables` further tables of the configuration.
+    `server` are settings of `[server]`, `tables` further tables of the configuration; `around` wraps the chat route.
     """
     fixed = {"state": {"dir": "."}, "log": {"dir": "/nonexistent"}}
     settings = Settings.model_validate({"server": server, **fixed, **(tables or {})})
@@ -111,7 +112,7 @@ def application(
     return create_app(
         Runtime(
             deps=deps,
-            chat=ChatRoute(serving.service, deps, admission, Idempotency.of(deps), settings),
+            chat=around(ChatRoute(serving.service, deps, admission, Idempotency.of(deps), settings)),
             passthrough=Passthrough(engine, deps, admission, settings),
             labelling=labelling,
             groups=GroupRoutes(labelling, settings),

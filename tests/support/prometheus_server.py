@@ -39,10 +39,11 @@ def prometheus_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One series of an answer: its labels and its values, oldest first."""
+    """One series of an answer: its labels, its values, oldest first, and their Unix times in seconds."""
 
     labels: Mapping[str, str]
     values: tuple[float, ...]
+    times: tuple[float, ...] = ()
 
     @property
     def finite(self) -> tuple[float, ...]:
@@ -112,8 +113,9 @@ class PrometheusServer:
         if answer["resultType"] == "scalar":
             return [Series({}, (float(answer["result"][1]),))]
         return [
-            Series(each["metric"], tuple(float(value) for _, value in each.get("values") or [each["value"]]))
+            Series(each["metric"], tuple(float(value) for _, value in points), tuple(at for at, _ in points))
             for each in answer["result"]
+            for points in [each.get("values") or [each["value"]]]
         ]
 
     def _wait_until_ready(self) -> None:

@@ -56,7 +56,7 @@ def _load() -> list[Panel]:
             units.Seconds,
         ),
         graph(
-            Text("Processor and memory", "Cores in use, by process; resident memory is on the right process's page."),
+            Text("Processor", "Cores in use, by process."),
             [
                 Query(
                     'sum by (instance) (rate(process_cpu_seconds_total{job="thinktwice"}[$__rate_interval]))',
