@@ -58,3 +58,10 @@ def test_a_list_stands_apart_from_the_text_before_it() -> None:
             if not fenced and ITEM.match(line) and not before.startswith((" ", "#")):
                 assert not before or ITEM.match(before), f"{page}:{number}"
             before = line
+
+
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "deploy/README.md"])
+def test_what_a_page_outside_the_site_links_is_there(name: str) -> None:
+    page = ROOT / name
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)", page.read_text()) if "://" not in link]
+    assert links and [link for link in links if not (page.parent / link).exists()] == []
