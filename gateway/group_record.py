@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.answer import Concluded, Prepared
 from router.domain import Candidate, CheckResult, CheckSpec, EngineInfo, Sample, Turn, VerificationSpec
-from router.enums import Outcome
+from router.enums import Outcome, Purpose
 from router.records import CheckRecord, GroupRecord, SampleRecord, ToolCallRecord, TurnRecord
 from router.sampling import ineligible_reason
 from router.tool_loop import offering
@@ -43,7 +43,7 @@ def group_record(
         created_at=time.time(),
         request_id=call.request_id,
         tenant=call.tenant.name if replayed is None else replayed.tenant,
-        train_consent=call.tenant.train_consent or replayed is not None,  # admitted only where its tenant consents
+        train_consent=call.tenant.train_consent or call.purpose is Purpose.REPLAY,  # admitted where its tenant consents
         purpose=call.purpose,
         replays=None if replayed is None else replayed.group_id,
         heldout=heldout,
@@ -65,6 +65,7 @@ def group_record(
         planned_samples=prepared.plan.maximum,
         difficulty=verification.difficulty,
         group_propensity=prepared.decision.propensity,
+        calibrated=prepared.decision.calibrated,
         task=prepared.decision.task.value,
         status=verification.status,
         reason=verification.reason,

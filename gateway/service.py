@@ -7,7 +7,7 @@ as it is generated. Both are logged by `Solver.settle` and counted in `_finish`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -57,6 +57,7 @@ class AnswerService:
         )
         turns = Turns(dependencies.store, min(caching.lock_s, dependencies.deadline_s / 2))
         self._coalescer = Coalescer(self._verified, turns, dependencies.metrics)
+        self.shadow: Callable[[Prepared], None] | None = None  # told of every request that was answered by sampling
 
     async def prepare(self, call: ChatCall) -> Prepared:
         """Admit a call, before any token is spent.
@@ -183,6 +184,8 @@ class AnswerService:
         vetoed = is_vetoed(solved.concluded.ballot.winner)
         refuse = vetoed or (unverified and on_failure is not OnFailure.RETURN)
         self._count(prepared, verification, watch, record=solved.record, decoded=decoded, refused=refuse)
+        if self.shadow is not None:
+            self.shadow(prepared)
         answer = Answer(
             verification=verification,
             message=winner.message,

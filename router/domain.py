@@ -248,6 +248,7 @@ class RouteDecision(Struct, frozen=True):
     reason: str
     propensity: float  # probability, before the audit draw, of what was then decided
     audit: bool = False
+    calibrated: float | None = None  # when the calibration of the policy that decided it was made; None: the heuristic
 
 
 class Tokens(Struct, frozen=True):

@@ -110,6 +110,7 @@ class Purpose(StrEnum):
     AUDIT = "audit"
     EVAL = "eval"
     REPLAY = "replay"
+    SHADOW = "shadow"
 
 
 class ToolName(StrEnum):

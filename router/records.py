@@ -111,6 +111,7 @@ class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
     planned_samples: int
     difficulty: float
     group_propensity: float = 1.0  # probability, before the audit draw, of the route that was taken
+    calibrated: float | None = None  # when the policy's calibration that decided was made; None: the heuristic
     task: str = "open"
     # Result
     status: Status

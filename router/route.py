@@ -96,15 +96,16 @@ class Router:
         plan = Plan(minimum, maximum, spec.has_oracle, self._settings.quorum)
         learned = self.learned(policy)
         if learned is None:
-            score = difficulty(prompt)
+            score, made = difficulty(prompt), None
             plan = replace(plan, belief=HARD) if requested else plan
         else:
+            made = learned.calibration.created_at
             score, plan = _believed(learned, plan, prompt_features(prompt, task, spec.profile, tenant))
         judged = any(check.klass is not CheckClass.VETO for check in spec.checks)  # a veto compares nothing
         if maximum == 1 or not (judged or requested or task.comparable):
-            return RouteDecision(Route.SINGLE, score, task, "one_sample", propensity=1.0), plan
+            return RouteDecision(Route.SINGLE, score, task, "one_sample", propensity=1.0, calibrated=made), plan
         route = _Routed(Route.VOTE, "requested") if requested else self._route(score, plan)
-        decision = RouteDecision(route.route, score, task, route.reason, propensity=1.0)
+        decision = RouteDecision(route.route, score, task, route.reason, propensity=1.0, calibrated=made)
         return self._drawn(decision, plan, route.other, audit_draw)
 
     def learned(self, policy: str) -> Learned | None:

@@ -193,7 +193,7 @@ def group_fault(record: GroupHead | GroupRecord, accepts: Accepts) -> str | None
     """The first reason why no row of this group may train, or None."""
     faults = {
         "no_consent": not record.train_consent,
-        "purpose": record.purpose is Purpose.EVAL,
+        "purpose": record.purpose in (Purpose.EVAL, Purpose.SHADOW),
         "heldout": _is_heldout(record, accepts),
         "other_model": accepts.base_model not in (None, record.base_model),
         "other_policy": accepts.mode is Mode.GRPO

@@ -32,6 +32,7 @@ from gateway.larger import LargerModel
 from gateway.learning import Learning
 from gateway.policies import PolicyDirectory
 from gateway.service import AnswerService
+from gateway.shadowing import Shadowing
 from gateway.telemetry.bill import Bill
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.outcomes import Outcomes
@@ -116,8 +117,12 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         with suppress(TimeoutError):
             await asyncio.wait_for(watcher.look(), _FIRST_LOOK_S)
         service = AnswerService(deps)
-        judging = [] if judge is None else [judge.run()]
-        for background in (watcher.run(), service.rechecks.run(), audits.run(), *judging):
+        beside = [] if judge is None else [judge.run()]
+        if settings.shadow is not None:
+            shadowing = Shadowing(service, deps, settings.shadow)
+            service.shadow = shadowing.offer
+            beside.append(shadowing.run())
+        for background in (watcher.run(), service.rechecks.run(), audits.run(), *beside):
             stack.push_async_callback(_cancelled, asyncio.create_task(background))
         chat: ChatEndpoint = ChatRoute(service, deps, admission, Idempotency.of(deps), settings)
         yield Runtime(

@@ -65,7 +65,7 @@ class Bill(Collector):
 
     def add_answer(self, usd: float, purpose: Purpose, *, full_group: bool) -> None:
         """Count the tokens of one answer."""
-        if purpose is Purpose.EVAL:
+        if purpose in (Purpose.EVAL, Purpose.SHADOW):
             self.evaluation_usd += usd
         elif full_group:
             self.full_groups_usd += usd

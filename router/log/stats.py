@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from router.enums import Purpose
 from router.records import GroupRecord
 
 _DIMENSIONS = ("status", "route", "purpose", "tenant")
@@ -34,7 +35,8 @@ class LogStats:
         self.prompt_tokens += record.prompt_tokens
         self.completion_tokens += record.completion_tokens
         self.heldout += record.heldout
-        self.trainable_groups += record.train_consent and not record.heldout and record.purpose != "eval"
+        other = record.heldout or record.purpose in (Purpose.EVAL, Purpose.SHADOW)
+        self.trainable_groups += record.train_consent and not other
         for sample in record.samples:
             if sample.rl_eligible:
                 self.rl_eligible += 1

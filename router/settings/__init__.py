@@ -22,6 +22,7 @@ from router.settings.serving import (
     RedactSection,
     RedisSection,
     ServerSection,
+    ShadowSection,
 )
 from router.settings.tenancy import CostsSection, PriceSection, TenantSection
 from router.settings.training import Mode, Objective, TrainingSection
@@ -47,6 +48,7 @@ __all__ = [
     "Section",
     "ServerSection",
     "Settings",
+    "ShadowSection",
     "TenantSection",
     "ToolsSection",
     "TrainingSection",

@@ -33,6 +33,7 @@ from router.settings.serving import (
     LogSection,
     RedisSection,
     ServerSection,
+    ShadowSection,
     StateSection,
     TracingSection,
 )
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     keys: KeysSection = KeysSection()
     router: RouterSection = RouterSection()
     escalation: EscalationSection | None = None
+    shadow: ShadowSection | None = None
     heldout: HeldoutSection = HeldoutSection()
     verify: VerifySection = VerifySection()
     judge: JudgeSection = JudgeSection()

@@ -70,6 +70,13 @@ class BackendSection(EnginesSection):
     forward_reasoning_effort: bool = Field(False, description="Send `reasoning_effort` on to the model.")
 
 
+class ShadowSection(Section):
+    """A candidate that answers some of the champion's prompts beside it, to be checked, logged and counted."""
+
+    policy: str = Field(description="The registered policy; its answers are never served or cached.")
+    share: float = Field(0.05, gt=0, le=1, description="Share of the prompts for the champion that it answers too.")
+
+
 class EscalationSection(EnginesSection):
     """A second, larger model that draws one last sample where the first one's did not settle it; off by default."""
 

@@ -73,6 +73,13 @@ def test_another_policy_is_routed_by_the_heuristic(tmp_path: Path) -> None:
     assert router.evidence("policy-1-12345678") is None and router.evidence("base") is not None
 
 
+async def test_the_log_says_which_calibration_decided(tmp_path: Path) -> None:
+    for learned, made in ((None, None), (Learned(calibration()), calibration().created_at)):
+        gateway = serving(tmp_path, "4", router=Router(SETTINGS, learned))
+        await gateway.service.answer(await gateway.service.prepare(call(EASY)))
+        assert [record.calibrated for record in gateway.log.records] == [made]
+
+
 def test_dollars_become_samples_at_the_price_of_the_policy(tmp_path: Path) -> None:
     save_calibration(tmp_path, calibration())
     router = learning(tmp_path, usd_per_solve=0.0001).follow(Router(SETTINGS), lambda: BASE)
