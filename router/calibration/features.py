@@ -30,7 +30,7 @@ PROMPT_FEATURES = (
     "messages",
 )
 SIGNALS = ("mean logprob", "tail logprob", "lowest logprobs", "tokens")
-STEPS = ("read", "holding", "none")
+STEPS = ("read", "holding", "wrong", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +104,11 @@ def signals(sample: Sample) -> tuple[float, ...] | None:
 def steps(result: CheckResult) -> tuple[float, ...] | None:
     """What a process check found, as named by `STEPS`, each in [0, 1]; None where that is not known.
 
-    Of all steps: the share that it could read (its coverage), and the share that it read and that holds. An answer
-    without a step has neither, and says so by the third. Not known are checks that did not run to their end, and those
-    of records older than the coverage.
+    Of all steps: the share that it could read (its coverage), and the share that it read and that holds; whether one
+    that it read does not hold, which is enough to spoil an answer; whether there is no step at all. Not known are
+    checks that did not run to their end, and those of records older than the coverage.
     """
-    if result.coverage is not None:
-        return (result.coverage, result.coverage * (result.score or 0.0), 0.0)
-    return (0.0, 0.0, 1.0) if result.outcome is Outcome.SKIPPED else None
+    if result.coverage is None:
+        return (0.0, 0.0, 0.0, 1.0) if result.outcome is Outcome.SKIPPED else None
+    holds = 0.0 if result.score is None else result.score
+    return (result.coverage, result.coverage * holds, float(result.coverage > 0 and holds < 1.0), 0.0)

@@ -101,10 +101,11 @@ def test_a_process_check_counts_by_what_it_covers(observations: list[Observation
 
 
 def test_an_answer_without_steps_is_told_from_one_that_could_not_be_read() -> None:
-    assert steps(process(Outcome.SKIPPED, None, None)) == (0.0, 0.0, 1.0)
-    assert steps(process(Outcome.SKIPPED, None, 0.0)) == (0.0, 0.0, 0.0)
-    assert steps(process(Outcome.FAIL, 0.5, 0.8)) == (0.8, 0.4, 0.0)
-    assert len(STEPS) == 3
+    assert steps(process(Outcome.SKIPPED, None, None)) == (0.0, 0.0, 0.0, 1.0)
+    assert steps(process(Outcome.SKIPPED, None, 0.0)) == (0.0, 0.0, 0.0, 0.0)
+    assert steps(process(Outcome.FAIL, 0.5, 0.8)) == (0.8, 0.4, 1.0, 0.0)
+    assert steps(process(Outcome.PASS, 1.0, 0.8)) == (0.8, 0.8, 0.0, 0.0)
+    assert len(STEPS) == 4
 
 
 def asked_by(tenant: str, profile: str, wins: Sequence[bool], template: Observation) -> list[Observation]:
