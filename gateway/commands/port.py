@@ -10,11 +10,11 @@ from router.errors import ConfigError
 
 
 @contextmanager
-def reserved_port(host: str, port: int) -> Iterator[int]:
+def reserved_port(host: str, port: int, setting: str = "--port") -> Iterator[int]:
     """Hold a TCP port, 0 for a free one, for the sockets of `listener`, and yield its number.
 
     What holds it never listens, so that no connection waits there for nobody. Raises `ConfigError` when anything else
-    has the port, the processes of another gateway included.
+    has the port, the processes of another gateway included; `setting` names what to change.
     """
     try:
         with _socket(host) as alone:  # no SO_REUSEPORT: it shares the port with nobody
@@ -25,7 +25,7 @@ def reserved_port(host: str, port: int) -> Iterator[int]:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         holder.bind((host, port))
     except OSError as error:
-        raise ConfigError(f"cannot bind {host}:{port} ({error.strerror}): choose another --port") from error
+        raise ConfigError(f"cannot bind {host}:{port} ({error.strerror}): choose another {setting}") from error
     with holder:
         yield port
 

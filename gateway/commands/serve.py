@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if settings.server.workers > 1:
         return supervise(settings)
     with reserved_port(settings.server.host, settings.server.port) as port:
-        return serve(settings, listener(settings.server.host, port))
+        return serve(settings, [listener(settings.server.host, port)])
 
 
 def _check(settings: Settings) -> None:

@@ -16,15 +16,15 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _NEW_OBJECTS = 10_000  # before the collector looks; at Python's 700 it takes 4 % of a busy gateway's time
 
 
-def serve(settings: Settings, listener: socket.socket, on_serving: Callable[[], None] = lambda: None) -> int:
-    """Serve on `listener` until a signal; 0 when stopped. `on_serving` is called once requests are taken.
+def serve(settings: Settings, listeners: list[socket.socket], on_serving: Callable[[], None] = lambda: None) -> int:
+    """Serve on `listeners` until a signal; 0 when stopped. `on_serving` is called once requests are taken.
 
     Raises `ThinkTwiceError` when a part of the gateway cannot start.
     """
     import uvloop  # noqa: PLC0415 - keeps `--help` quick
 
     _allow_open_files()
-    return uvloop.run(_serve_until_stopped(settings, listener, on_serving))
+    return uvloop.run(_serve_until_stopped(settings, listeners, on_serving))
 
 
 def _allow_open_files() -> None:
@@ -33,7 +33,9 @@ def _allow_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _serve_until_stopped(settings: Settings, listener: socket.socket, on_serving: Callable[[], None]) -> int:
+async def _serve_until_stopped(
+    settings: Settings, listeners: list[socket.socket], on_serving: Callable[[], None]
+) -> int:
     """Open the runtime, serve, close it. Raises `ThinkTwiceError` when a part of it cannot start."""
     from gateway.bootstrap.runtime import open_runtime  # noqa: PLC0415
     from gateway.http.app import create_app  # noqa: PLC0415
@@ -51,7 +53,7 @@ async def _serve_until_stopped(settings: Settings, listener: socket.socket, on_s
             gc.collect()
             gc.set_threshold(_NEW_OBJECTS)
             gc.freeze()  # what start-up made is never garbage: a full collection that walked it would stall the loop
-            await server.serve(sockets=[listener])
+            await server.serve(sockets=listeners)
             return 0 if server.started else 1
     except asyncio.CancelledError:
         return 0  # stopped before it served

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -106,15 +107,23 @@ class Supervisor:
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        for place in self._places:
+        for number, place in enumerate(self._places):
             if place.running is not None or time.monotonic() < place.due:
                 continue
             told, telling = context.Pipe(duplex=False)
             # What the process gets is closed here: a listener kept open would take connections for nobody.
-            with listener(self._settings.server.host, self._port) as own, telling:
-                process = context.Process(target=_serve, args=(self._settings.model_dump(), own, telling))
+            with ExitStack() as stack:
+                listeners = [stack.enter_context(listener(*at)) for at in self._addresses(number)]
+                stack.enter_context(telling)
+                process = context.Process(target=_serve, args=(self._settings.model_dump(), listeners, telling))
                 process.start()
             place.running = _Running(process, told, time.monotonic())
+
+    def _addresses(self, number: int) -> list[tuple[str, int]]:
+        """The shared port, and the one that only this worker has, if there is one."""
+        server = self._settings.server
+        own = [] if server.metrics_port is None else [(server.host, server.metrics_port + number)]
+        return [(server.host, self._port), *own]
 
     def _await_news(self) -> None:
         now = time.monotonic()
@@ -155,15 +164,20 @@ class Supervisor:
 
 def supervise(settings: Settings) -> int:
     """Run a `Supervisor` on the configured port. Raises `ConfigError` when it is taken, and as `Supervisor.run`."""
-    with reserved_port(settings.server.host, settings.server.port) as port:
+    server = settings.server
+    with ExitStack() as stack:
+        port = stack.enter_context(reserved_port(server.host, server.port))
+        if (first := server.metrics_port) is not None:
+            for own in range(first, first + server.workers):
+                stack.enter_context(reserved_port(server.host, own, "[server] metrics_port"))
         return Supervisor(settings, port).run()
 
 
-def _serve(values: dict[str, Any], own: socket.socket, telling: Connection) -> None:
+def _serve(values: dict[str, Any], listeners: list[socket.socket], telling: Connection) -> None:
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
-        code = serve(Settings.model_validate(values), own, lambda: telling.send(None))
+        code = serve(Settings.model_validate(values), listeners, lambda: telling.send(None))
     except ConfigError as error:
         telling.send(ConfigError(str(error)))
         code = 2

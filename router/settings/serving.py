@@ -27,6 +27,13 @@ class ServerSection(Section):
     host: str = Field("127.0.0.1", description="Address to bind. Without API keys only a loopback address is allowed.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one.")
     workers: int = Field(1, ge=1, le=64, description="Serving processes, one per core.")
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65472,
+        description="With several workers, a port of the first one's own, beside the shared one; the next one's is one "
+        "higher. A scrape of the shared port meets any of them.",
+    )
     max_body_bytes: int = Field(1024 * 1024, ge=1024, description="Largest request body accepted, in bytes.")
     deadline_s: float = Field(300.0, gt=0, description="Longest time one request may take, in seconds.")
     drain_s: float = Field(10.0, ge=0, description="Longest wait for running requests at a stop, in seconds.")

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from gateway.local.children import free_port
 from router.enums import Purpose, Route
 from tests.support.asgi import until
 from tests.support.gateway_process import GatewayProcess, get, text_of
@@ -160,8 +161,16 @@ async def test_the_models_a_request_may_name(gateway: GatewayProcess) -> None:
     assert [card["id"] for card in get(f"{gateway.url}/v1/models")[1]["data"]] == [MODEL, "champion"]
 
 
+def answers_counted(port: int) -> float:
+    """The chat answers that the worker of this port has given."""
+    lines = text_of(f"http://127.0.0.1:{port}/metrics").splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("thinktwice_answers_total{"))
+
+
 async def test_two_workers_serve_one_port_and_keep_a_log_each(tmp_path: Path, engine: MockEngine) -> None:
-    with GatewayProcess(tmp_path, engine.url, args=["--workers", "2"]) as gateway:
+    own = free_port()
+    env = {"THINKTWICE_SERVER__METRICS_PORT": str(own)}
+    with GatewayProcess(tmp_path, engine.url, env=env, args=["--workers", "2"]) as gateway:
         ids: set[str] = set()
 
         async def one(number: int) -> None:
@@ -173,6 +182,8 @@ async def test_two_workers_serve_one_port_and_keep_a_log_each(tmp_path: Path, en
             assert len(ids) < 400
             await asyncio.gather(*(one(len(ids) + offset) for offset in range(20)))
             workers = {path.parent.name for path in tmp_path.glob("log/*/*.open") if path.stat().st_size > 1000}
+        counted = [answers_counted(own + number) for number in (0, 1)]
+        assert min(counted) > 0 and sum(counted) == len(ids)
         assert gateway.stop() == 0
     assert workers == {"w0", "w1"} and "Traceback" not in gateway.output, gateway.output
     assert sorted(group.group_id for group in gateway.groups()) == sorted(ids)
