@@ -89,6 +89,7 @@ def test_each_shared_folder_has_one_path_and_engines_only_read_policies(settings
     [
         ("thinktwice", "gateway.commands.serve"),
         ("thinktwice-train", "training.command"),
+        ("thinktwice-evaluate", "training.evaluate_command"),
         ("thinktwice-compact", "gateway.commands.log"),
         ("thinktwice-first-key", "gateway.commands.keys"),
     ],
@@ -100,7 +101,7 @@ def test_the_commands_are_ours(name: str, module: str) -> None:
 
 
 def test_what_is_configured_is_read(settings: Settings) -> None:
-    for name in ("thinktwice", "thinktwice-train", "thinktwice-compact"):
+    for name in ("thinktwice", "thinktwice-train", "thinktwice-evaluate", "thinktwice-compact"):
         words = container(name)["args"]
         assert words[words.index("--config") + 1] == "/etc/thinktwice/thinktwice.toml"
         assert {"name": "config", "mountPath": "/etc/thinktwice", "readOnly": True} in container(name)["volumeMounts"]
