@@ -8,6 +8,8 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from router.verify.checks.python_tests import same
+from router.verify.second import python_tests
 from tests.support.strictness import EXAMPLES, refute
 
 _ATOMS = (
@@ -203,7 +205,7 @@ items = st.one_of(
     st.floats(-2, 6, width=16),
     st.none(),
 )
-plain_items = st.one_of(st.sampled_from(("a", "b", "C", "102", "5")), st.integers(0, 5), st.booleans())
+plain_items = st.one_of(st.sampled_from(("a", "b", "C", "C++", "102", "5")), st.integers(0, 5), st.booleans())
 rules = st.one_of(
     st.builds(
         lambda name, listed, at: {"rule": name, "items": listed, "at": at},
@@ -280,3 +282,14 @@ def test_sudoku(lines: list[str], separator: str) -> None:
     refute(rule, separator.join(lines))
     refute(rule, separator.join([*lines, *SOLVED]))
     refute(rule, json.dumps([list(map(int, line)) if line.isdecimal() else line for line in lines]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(values, values)
+@example([1.0], [True])
+@example({"a": 0.3}, {"a": 0.1 + 0.2})
+def test_results_of_python(expected: Any, value: Any) -> None:
+    near = json.loads(json.dumps(expected).replace(".5", ".50000000001"))
+    for found in (value, near, tuple(value) if isinstance(value, list) else expected):
+        if python_tests.equal(expected, found):
+            assert same(expected, found), (expected, found)

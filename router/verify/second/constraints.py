@@ -16,7 +16,7 @@ import msgspec
 from router.verify.checks.constraints import ConstraintsParams
 from router.verify.second.plain_json import NoJson, json_value
 from router.verify.second.reading import Unreadable, stated
-from router.verify.second.words import same_words
+from router.verify.second.words import place, same_words
 
 _OPERATORS: Mapping[type[ast.operator], Any] = MappingProxyType(
     {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
@@ -43,14 +43,14 @@ def _holds(rule: dict[str, Any], text: str) -> bool:
         return _bounded(rule, values)
     if name == "unique":
         return not any([_same(first, second) for first, second in itertools.combinations(values, 2)])
-    places = [[index for index, item in enumerate(rule["items"]) if _same(value, item)] for value in values]
+    places = [place(value, rule["items"], _same) for value in values]
+    found = [index for index in places if index is not None]
     if name == "order":
-        found = [place[0] for place in places if place]
         return all(first <= second for first, second in itertools.pairwise(found))
     present = {
-        "required": {index for place in places for index in place} == set(range(len(rule["items"]))),
-        "forbidden": not any(places),
-        "allowed": all(places),
+        "required": set(found) == set(range(len(rule["items"]))),
+        "forbidden": not found,
+        "allowed": len(found) == len(places),
     }
     return present[name]
 

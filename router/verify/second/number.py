@@ -27,11 +27,12 @@ _SPELLINGS = (
     ("[−–]", "-"),
 )
 _WRAPPED = re.compile(r"\$(.+)\$|\\\((.+)\\\)|\\\[(.+)\\\]|\*\*(.+)\*\*|`(.+)`", re.DOTALL)
+_DRESS = re.compile(r"\*\*([^*]*)\*\*|\$([^$]*)\$|\\\((.*?)\\\)")
 _SENTENCE = re.compile(rf"(?P<before>[^0-9]*?)(?P<number>-?[$€£]?{_DIGITS}%?)(?P<after>(?: [A-Za-z]+){{0,4}})[.!]?")
 _SAID = re.compile(r"(?:[A-Za-z']+[ ,:]+)+|[^<>≤≥≠!,;]*[\w)\]] *= *|")
 # Words beside which a number is another one, or none.
 _TURNING = re.compile(
-    r"\b(?:\w?illions?|hundreds?|hundredths?|thousandths?|thousands?|[mbt]rillions?|[mb]illions?|dozens?|scores?|half|"
+    r"\b(?:\w{0,2}illions?|hundreds?|hundredths?|thousandths?|thousands?|dozens?|scores?|half|"
     r"halves|thirds?|quarters?|fifths?|tenths?|k|mil|mn|bn|tn|mio|squared|cubed|factorial|plus|minus|times|over|divided|"
     r"multiplied|mod|modulo|choose|or|to|root|power|pi|tau|e|i|sqrt|log|ln|exp|sin|cos|tan|and|not|no|nor|never|nearly|"
     r"almost|roughly|but|than|more|less|fewer|greater|other|rather|at|least|most|between|about|around|under|above|below|"
@@ -81,8 +82,8 @@ def final(text: str) -> Number:
 
 def _said(sentence: str) -> str:
     """The number of a sentence that holds one, with its unit: `She has 18 apples.`, `9 * 2 = 18`."""
-    left, equals, right = sentence.rpartition("=")
-    found = _SENTENCE.fullmatch(f"={right}" if equals else sentence)
+    left, equals, right = _DRESS.sub(r"\1\2\3", sentence).rpartition("=")
+    found = _SENTENCE.fullmatch(f"{equals}{right}")
     before = f"{left}=" + found["before"][1:] if equals and found else found["before"] if found else ""
     if found is None or not _SAID.fullmatch(before) or _TURNING.search(found["after"]):
         raise Unreadable("no number that stands alone")

@@ -13,7 +13,7 @@ from router.verify.checks.regex import RegexParams
 from router.verify.second import pattern
 from router.verify.second.number import final, read
 from router.verify.second.reading import Unreadable, stated
-from router.verify.second.words import same_words
+from router.verify.second.words import place, same_words
 
 _LETTER = re.compile(r"[(\[]?([A-Za-z])(?:[)\].:](?:\s+(\S.*))?)?", re.DOTALL)
 _DRESSED = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\s*\{([^{}]*)\}|\$([^$]*)\$|\*\*([^*]*)\*\*|\\\((.*)\\\)")
@@ -37,7 +37,7 @@ def exact(params: ExactParams, text: str) -> bool:
     answer = stated(text)
     if not params.normalize:
         return answer.strip() in {reference.strip() for reference in references}
-    return any([same_words(answer, reference) for reference in references])
+    return place(answer, references) is not None
 
 
 def choice(params: ChoiceParams, text: str) -> bool:
@@ -45,15 +45,16 @@ def choice(params: ChoiceParams, text: str) -> bool:
     options = params.options or {}
     by_letter = options if isinstance(options, dict) else dict(zip(string.ascii_uppercase, options, strict=False))
     by_letter = {letter.strip().upper(): option for letter, option in by_letter.items()}
-    named = [name for name, option in by_letter.items() if same_words(option, params.reference)]
-    wanted = named[0] if named else params.reference.strip(string.punctuation + string.whitespace).upper()
+    letters = list(by_letter)
+    named = place(params.reference, by_letter.values())
+    wanted = params.reference.strip(string.punctuation + string.whitespace).upper() if named is None else letters[named]
     answer = stated(text)
     for _ in range(2):
         if (dressed := _DRESSED.fullmatch(answer)) is not None:
             answer = next(each for each in dressed.groups() if each is not None).strip()
-    said = [name for name, option in by_letter.items() if same_words(answer, option)]
-    if said:
-        return said == [wanted]
+    said = place(answer, by_letter.values())
+    if said is not None:
+        return letters[said] == wanted
     letter = _LETTER.fullmatch(answer)
     if letter is None:
         raise Unreadable("not one choice")

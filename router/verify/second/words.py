@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from router.verify.second.reading import Unreadable
 
@@ -22,6 +24,20 @@ def same_words(first: str, second: str) -> bool:
     if _letters(first) == _letters(second):
         raise Unreadable("nearly the same words")
     return False
+
+
+def place(value: Any, among: Iterable[Any], same: Callable[[Any, Any], bool] = same_words) -> int | None:
+    """The index of the first that is surely the same; None where surely none is. Raises `Unreadable`."""
+    doubt: Unreadable | None = None
+    for index, other in enumerate(among):
+        try:
+            if same(value, other):
+                return index
+        except Unreadable as error:
+            doubt = error
+    if doubt is not None:
+        raise doubt
+    return None
 
 
 def _plain(text: str) -> str:
