@@ -12,7 +12,7 @@ _TAIL = 64 * 1024
 _LONGEST = 2048
 _LOOKS_MARKED = re.compile(r"answer[\s*]*:|####+", re.IGNORECASE)
 _MARK = re.compile(r"(?:(?<!\w)answer[ \t*]*:|(?:(?<=\n)|(?<![\s\S]))[ \t>*]*####(?!#))[ \t*]*", re.IGNORECASE)
-_BOX = re.compile(r"\\boxed")
+_BOX = re.compile(r"\\boxed[ \t]*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _UNSURE = re.compile(
     r"maybe|perhaps|possibly|probabl|presumabl|unsure|uncertain|guess|\beither\b|alternatively|\bwait|actually|scratch|"
@@ -85,11 +85,10 @@ def _boxes(text: str) -> list[Stated]:
     for opening in _BOX.finditer(text):
         if found and opening.start() < found[-1].end:
             continue
-        start = opening.end() + len(text[opening.end() :]) - len(text[opening.end() :].lstrip(" \t"))
-        end = _closing(text, start)
-        content = text[start + 1 : end - 1].strip()
+        end = _closing(text, opening.end())
+        content = text[opening.end() + 1 : end - 1].strip()
         while (nested := _BOX.match(content)) is not None:
-            inside = content[nested.end() :].lstrip(" \t")
+            inside = content[nested.end() :]
             if _closing(inside, 0) != len(inside):
                 raise Unreadable("a box beside a box")
             content = inside[1:-1].strip()

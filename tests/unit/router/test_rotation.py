@@ -9,11 +9,12 @@ from pydantic import ValidationError
 from gateway.bench.judging import Found
 from gateway.bench.seconds import measured_seconds
 from gateway.bench.truth import Fact, Part
+from gateway.bootstrap.checks import check_settings
 from router.cache_key import cache_key
 from router.domain import CheckSpec, Prompt, VerificationSpec
 from router.errors import ConfigError
 from router.rotation import check_rotation, rotated
-from router.settings import VerifySection
+from router.settings import Settings, VerifySection
 from router.verify.measured import MeasuredRate, MeasuredSecond, measured_rates
 from router.verify.merge import merge
 from router.verify.registry import CHECK_TYPES
@@ -125,6 +126,11 @@ def test_as_measured_most_can_rotate_and_some_are_refused() -> None:
     )
     with pytest.raises(ConfigError, match="sql refuses 5 of 34 right answers"):
         check_rotation({"sql": 0.5}, measured_rates())
+
+
+def test_a_gateway_does_not_start_with_what_cannot_rotate() -> None:
+    with pytest.raises(ConfigError, match="remove sql"):
+        check_settings(Settings.model_validate({"verify": {"rotate": {"sql": 0.5}}}))
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, "often", None])
