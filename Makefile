@@ -49,11 +49,12 @@ export THINKTWICE_TEST_STATE ?= $(CACHE)/test-state
 # Two processes, whole files each, in the order of collection: what needs an engine comes first and takes the longest.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
-# Prometheus, bubblewrap, and Node with its openai SDK, lie in cache folders outside the clone; where one cannot be had,
-# its tests are skipped and say why.
+# Prometheus, bubblewrap, Chromium, and Node with its openai SDK, lie in cache folders outside the clone; where one cannot
+# be had, its tests are skipped and say why.
 test: lint
 	@deploy/debian-prometheus $(CACHE)/debian-prometheus || true
 	@deploy/debian-bubblewrap $(CACHE)/debian-bubblewrap || true
+	@deploy/debian-chromium $(CACHE)/debian-chromium || true
 	@PYTHON=$(BIN)/python deploy/node-openai $(CACHE)/node-openai || true
 	PATH="$$PATH:$(CACHE)/debian-bubblewrap" $(BIN)/python -m pytest -m "not vllm" $(PARALLEL)
 

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.http.body import ClientGone
+from gateway.http.console.page import Console
 from gateway.http.http_errors import error_body, error_code, error_headers, plain_error, status_of
 from gateway.http.openapi import document
 from gateway.http.passthrough import ROUTES
@@ -35,6 +36,7 @@ _log = logging.getLogger(__name__)
 
 def create_app(runtime: Runtime) -> RequestScope:
     """The application over a running gateway. The request id is the outermost, so that a 500 carries it as well."""
+    console = Console()
     passed_on = [_route(path, partial(_passthrough, path=path), Role.USER, "POST") for path in ROUTES]
     app = _Application(
         title="thinktwice",
@@ -46,6 +48,8 @@ def create_app(runtime: Runtime) -> RequestScope:
             _route(CHAT, _chat, Role.USER, "POST"),
             _route("/healthz", _healthz, None),  # the probes say nothing but whether the gateway works
             _route("/readyz", _readyz, None),
+            _route("/console", console.file, None),  # a page without data: it asks the routes below with a key
+            _route("/console/{file}", console.file, None),
             _route("/openapi.json", _openapi, Role.USER),
             *passed_on,
             _route("/v1/models", _models, Role.USER),

@@ -51,6 +51,13 @@ def document() -> Schema:
             **_operators(),
             "/v1/models": {"get": {"responses": {"200": _answer("ModelList"), **_errors(401)}}},
             "/v1/scorecard": {"get": {"responses": {"200": _answer("Object"), **_errors(401)}}},
+            "/console": {"get": {"responses": {"200": _content("text/html", _TEXT)}}},
+            "/console/{file}": {
+                "get": {
+                    "parameters": [_in_path("file")],
+                    "responses": {"200": _content("text/*", _TEXT), **_errors(404)},
+                }
+            },
             "/metrics": {"get": {"responses": {"200": _content("text/plain", _TEXT), **_errors(401, 403)}}},
             "/healthz": {"get": {"responses": {"200": _answer("Object")}}},
             "/readyz": {"get": {"responses": {"200": _answer("Ready"), "503": _answer("Ready")}}},

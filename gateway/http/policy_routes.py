@@ -20,6 +20,8 @@ from router.registry import Champion, PolicyRegistry
 
 F = TypeVar("F", bound="FlipFields")
 
+_SHOWN = 50  # entries of the history
+
 
 class FlipFields(Struct, forbid_unknown_fields=True):
     """The fields of a rollback; an empty body has none.
@@ -44,9 +46,13 @@ class PolicyRoutes:
         self._registry, self._policies = registry, policies
 
     async def policies(self, _: Request) -> Response:
-        """`GET /v1/policies`. Raises `RegistryError`; `BackendUnavailable` while no engine has answered."""
+        """`GET /v1/policies`, and the last of what happened to them, newest first.
+
+        Raises `RegistryError`; `BackendUnavailable` while no engine has answered.
+        """
         listed = await asyncio.to_thread(listing, self._registry, self._policies.base_model)
-        return _json({"object": "list", "data": listed.pop("policies"), **listed})
+        history = (await asyncio.to_thread(self._registry.history))[: -_SHOWN - 1 : -1]
+        return _json({"object": "list", "data": listed.pop("policies"), **listed, "history": history})
 
     async def promote(self, request: Request) -> Response:
         """`POST /v1/policies/{name}/promote`: the engine loads the policy, then it is the champion, or its canary.

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.http.console.page import Console
+
 ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "deploy" / "locks"
 
@@ -37,6 +39,7 @@ def test_the_wheel_holds_the_three_packages_and_nothing_else(tmp_path: Path) -> 
     for package in ("gateway", "router", "training"):
         assert f"{package}/py.typed" in names
     assert "gateway/local/demo_problems.json" in names
+    assert {f"gateway/http/console/static/{name}" for name in Console().names} <= set(names)
 
 
 @pytest.mark.parametrize("package", ["gateway", "router", "training"])

@@ -200,6 +200,11 @@ async def test_promotion_and_rollback(tmp_path: Path) -> None:
     assert gateway.deps.policies.champion == name and name in gateway.backend.loaded
     flip = gateway.registry.history()[-1]
     assert (flip.policy, flip.actor, flip.reason) == (name, f"key {kept.id}", "better")
+    history = (await get(app, "/v1/policies", headers=headers)).json["history"]
+    assert [(entry["action"], entry["epoch"], entry["actor"]) for entry in history] == [
+        ("promote", 1, f"key {kept.id}"),
+        ("register", 0, ""),
+    ]
     late = await post(app, {"expected_epoch": 0}, "/v1/policies/rollback", headers)
     assert late.status == 409 and late.json["error"]["code"] == "policy_conflict"
     back = await post(app, b"", "/v1/policies/rollback", headers)

@@ -1,0 +1,1 @@
+"""The operators' web page: static files, and how they are served."""
