@@ -61,7 +61,7 @@ def take(browser: Browser, gateway: GatewayProcess, folder: Path) -> None:
         tab.get_by_role("heading", name="Verification").wait_for()
         tab.screenshot(path=folder / "console-playground.png")
     with watched_tab(browser, "dark") as tab:
-        visit(tab, gateway, "groups?route=vote")
+        visit(tab, gateway, "groups?route=vote&status=verified")
         tab.locator("tbody a").first.click()
         tab.locator("article.sample").first.wait_for()
         tab.screenshot(path=folder / "console-group-dark.png", full_page=True)

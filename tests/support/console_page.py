@@ -22,7 +22,9 @@ _REPORT = "addEventListener('securitypolicyviolation', (event) => console.error(
 def watched_tab(browser: Browser, scheme: Literal["light", "dark"]) -> Iterator[Page]:
     """A new tab. Whatever runs that should not, breaks the content policy, or is thrown, fails the test at its end."""
     expect.set_options(timeout=_WAIT_MS)
-    context = browser.new_context(color_scheme=scheme, viewport={"width": 1100, "height": 900})
+    context = browser.new_context(
+        color_scheme=scheme, reduced_motion="reduce", viewport={"width": 1100, "height": 900}
+    )  # without motion, so that no colour is measured on its way to another
     context.set_default_timeout(_WAIT_MS)
     context.add_init_script(_REPORT)
     tab = context.new_page()
