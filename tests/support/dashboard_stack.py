@@ -19,7 +19,7 @@ from gateway.telemetry.shadow import Shadow
 from router.enums import Outcome
 from tests.support.compose import DEPLOY, flags
 from tests.support.dashboards import queries, selectors
-from tests.support.gateway_process import GatewayProcess
+from tests.support.gateway_process import GatewayProcess, text_of
 from tests.support.groups import CHECK, group, sample
 from tests.support.mock_engine import MODEL, MockEngine, Script
 from tests.support.prometheus_server import Exporter, PrometheusServer, growing, prometheus_folder
@@ -148,6 +148,10 @@ def _drive(url: str, number: int) -> None:
     group_id = json.loads(chat("rated", SUM, purpose="eval"))["verification"]["group_id"]
     said = {"group_id": group_id, "outcome": "solved", "minutes_saved": 12, "rating": 4, "team": "support"}
     assert _post(f"{url}/v1/feedback", said, {})[0] == 200
+    assert _post(f"{url}/v1/policies/rollback", {}, {})[0] == 409
+    assert _post(f"{url}/v1/policies/policy-9-00000000/promote", {}, {})[0] == 404
+    for route in ("scorecard", "groups", f"groups/{group_id}", "reviews", "policies", "models"):
+        assert text_of(f"{url}/v1/{route}")
     chat("no such field", nonsense=1, status=400)
     chat("no such model", model="nonesuch", status=404)
     for route, text in (("completions", "prompt"), ("embeddings", "input")):

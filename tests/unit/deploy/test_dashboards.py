@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +14,17 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.telemetry.metrics import Metrics
 from tests.support.compose import DEPLOY, ROOT, service
 from tests.support.dashboards import FOLDER, PanelQuery, dashboards, grouping_labels, queries, selectors
 from tests.support.shown_metrics import everything_shown
 
+UNSEEN = {  # looked up when something is wrong
+    "thinktwice_engine_info",
+    "thinktwice_grouplog_appended_total",
+    "thinktwice_label_overflow_total",
+    "thinktwice_shadow_tokens_total",
+}
 LEARNT = {"suite", "model", "policy", "base_model", "engine", "version", "logprobs_mode"}  # labels without a closed set
 
 
@@ -61,6 +69,11 @@ def test_a_query_names_metrics_and_labels_that_exist(
             assert label not in LEARNT, f"{label} has no closed set to match against"
             assert set(values) <= {each[label] for each in series}, f"{label} of {selector.metric}"
     assert grouping_labels(query.expr) <= labels
+
+
+def test_every_metric_is_on_a_dashboard_but_those_named_here() -> None:
+    asked = {re.sub("_(bucket|sum|count)$", "", each.metric) for query in queries() for each in selectors(query.expr)}
+    assert {family.name for family in Metrics().catalogue} - asked == UNSEEN
 
 
 @pytest.mark.parametrize("query", queries(), ids=lambda query: query.panel)

@@ -143,8 +143,8 @@ class TestClosedSets:
             metrics.observe_answer(make_served(policy=f"policy-{index}"))
         assert len(shown(metrics)) - before < 500
 
-    def test_a_fresh_process_has_under_a_thousand_series(self) -> None:
-        assert len(shown(Metrics())) < 1000
+    def test_a_fresh_process_has_half_of_the_series_it_may_have(self) -> None:
+        assert len(shown(Metrics())) < 1500
 
 
 class TestStores:
