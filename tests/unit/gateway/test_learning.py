@@ -1,11 +1,14 @@
 import logging
+import math
 from pathlib import Path
 
 import pytest
 
 from gateway.bootstrap.checks import check_settings
+from gateway.call import Tenant
 from gateway.learning import Learning
 from gateway.policies import ResolvedPolicy
+from router.calibration.features import tenant_digest
 from router.calibration.file import FILE_NAME, save_calibration
 from router.calibration.model import Target
 from router.domain import RouteDecision
@@ -150,3 +153,12 @@ async def test_a_single_sample_that_failed_may_be_all_that_is_worth_drawing(tmp_
     answer = await gateway.service.answer(await gateway.service.prepare(call(EASY, check_spec("right"))))
     assert (answer.verification.samples, answer.verification.stopped) == (1, Stopped.HOPELESS)
     assert not answer.verification.escalated
+
+
+async def test_a_tenants_history_is_found_by_the_digest_of_its_name(tmp_path: Path) -> None:
+    gateway = serving(tmp_path, "4")
+    digest = tenant_digest("acme", gateway.deps.salt)
+    gateway.deps.router = Router(SETTINGS, Learned(calibration(history={f" {digest}": 1.0})))
+    asked = [call(EASY, tenant=Tenant(name, train_consent=False)) for name in ("acme", "other")]
+    known, unknown = [(await gateway.service.prepare(each)).decision.difficulty for each in asked]
+    assert known == pytest.approx(1 / (1 + math.e)) and unknown == pytest.approx(0.5)
