@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from router.domain import content_text
 from router.errors import TrainingError
@@ -16,6 +16,8 @@ from training.evaluate import Arm, Plan, Trial
 from training.gate import POWER, Decision, Evidence, decide, mcnemar_p, minimum_detectable_effect
 from training.guards import Guard, error_guard, length_guard, set_guard, truncation_guard
 from training.http_client import Answer
+
+_ByArm: TypeAlias = Mapping[Arm, Mapping[int, Trial]]  # by line
 
 _EXAMPLES, _END = 5, 2000  # of wins and of losses; characters kept of an answer
 
@@ -90,7 +92,7 @@ def compare(plan: Plan, served: Mapping[Arm, str], trials: Sequence[Trial], alph
 
     Raises `TrainingError` when no question outside the guard sets was answered by both arms.
     """
-    by_arm = {arm: {trial.line: trial for trial in trials if trial.arm is arm} for arm in Arm}
+    by_arm = _by_arm(trials)
     tested = [question for question in plan.questions if question.guard is None]
     pairs = _pairs(tested, by_arm)
     if not pairs:
@@ -117,7 +119,7 @@ def compare(plan: Plan, served: Mapping[Arm, str], trials: Sequence[Trial], alph
         guards=guards,
     )
     return Comparison(
-        arms=summaries(plan, served, trials),
+        arms=_summaries(plan, served, by_arm, pairs),
         evidence=evidence,
         both=outcomes[True, True],
         neither=outcomes[False, False],
@@ -131,22 +133,30 @@ def compare(plan: Plan, served: Mapping[Arm, str], trials: Sequence[Trial], alph
 
 def summaries(plan: Plan, served: Mapping[Arm, str], trials: Sequence[Trial]) -> dict[Arm, ArmSummary]:
     """Each arm on the questions outside the guard sets that both answered."""
-    by_arm = {arm: {trial.line: trial for trial in trials if trial.arm is arm} for arm in Arm}
+    by_arm = _by_arm(trials)
     pairs = _pairs([question for question in plan.questions if question.guard is None], by_arm)
+    return _summaries(plan, served, by_arm, pairs)
+
+
+def _summaries(
+    plan: Plan, served: Mapping[Arm, str], by_arm: _ByArm, pairs: Sequence[tuple[Answer, Answer]]
+) -> dict[Arm, ArmSummary]:
     errors = {arm: Counter(trial.error for trial in by_arm[arm].values() if trial.error) for arm in Arm}
     return {
         arm: _summary(served[arm], [pair[side] for pair in pairs], errors[arm], plan) for side, arm in enumerate(Arm)
     }
 
 
-def _set_guards(questions: Sequence[Question], by_arm: Mapping[Arm, Mapping[int, Trial]]) -> Iterator[Guard]:
+def _by_arm(trials: Sequence[Trial]) -> _ByArm:
+    return {arm: {trial.line: trial for trial in trials if trial.arm is arm} for arm in Arm}
+
+
+def _set_guards(questions: Sequence[Question], by_arm: _ByArm) -> Iterator[Guard]:
     for name in dict.fromkeys(question.guard for question in questions if question.guard is not None):
         yield set_guard(name, _solved(_pairs([each for each in questions if each.guard == name], by_arm)))
 
 
-def _examples(
-    questions: Sequence[Question], by_arm: Mapping[Arm, Mapping[int, Trial]], *, candidate_won: bool
-) -> list[Example]:
+def _examples(questions: Sequence[Question], by_arm: _ByArm, *, candidate_won: bool) -> list[Example]:
     found = (
         Example(content_text(each.messages[-1].get("content")), ours.text[-_END:], theirs.text[-_END:])
         for each in questions
@@ -160,13 +170,13 @@ def _solved(pairs: Sequence[tuple[Answer, Answer]]) -> list[tuple[bool, bool]]:
     return [(candidate.solved is True, champion.solved is True) for candidate, champion in pairs]
 
 
-def _pairs(questions: Sequence[Question], by_arm: Mapping[Arm, Mapping[int, Trial]]) -> list[tuple[Answer, Answer]]:
+def _pairs(questions: Sequence[Question], by_arm: _ByArm) -> list[tuple[Answer, Answer]]:
     """The answers to those of the questions that both arms answered, candidate first."""
     found = ((by_arm[Arm.CANDIDATE][each.line], by_arm[Arm.CHAMPION][each.line]) for each in questions)
     return [(ours.answer, theirs.answer) for ours, theirs in found if ours.answer and theirs.answer]
 
 
-def _errors(by_arm: Mapping[Arm, Mapping[int, Trial]], line: int) -> tuple[bool, bool]:
+def _errors(by_arm: _ByArm, line: int) -> tuple[bool, bool]:
     return by_arm[Arm.CANDIDATE][line].answer is None, by_arm[Arm.CHAMPION][line].answer is None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from heapq import heappush, heappushpop
@@ -126,9 +126,16 @@ def read_dataset(
     return Dataset(tuple(kept), next(iter(base_models), None), counts)
 
 
-def trainable(log_dir: Path, accepts: Accepts, counts: Counts, on_corrupt: OnCorrupt) -> Iterator[Trainable]:
+def trainable(
+    log_dir: Path,
+    accepts: Accepts,
+    counts: Counts,
+    on_corrupt: OnCorrupt,
+    watch: Callable[[GroupRecord], None] = lambda _: None,
+) -> Iterator[Trainable]:
     """The groups of the log that may train, one in memory at a time; what is read and dropped is counted in `counts`.
 
+    `watch` is shown every group that is read whole, with or without a gradient.
     The returned sample of a group earns what the label says that holds for it (`TrustedLabels`), where there is one.
     Memory grows by about 110 bytes a group, for the duplicates. Raises `ConfigError` when the log names several base
     models and none was chosen, `RecordError` when the list of the forgotten or the manifest is damaged.
@@ -142,6 +149,7 @@ def trainable(log_dir: Path, accepts: Accepts, counts: Counts, on_corrupt: OnCor
         reason = "duplicate" if digest in seen else group_fault(head, accepts)
         seen.add(digest)
         if reason is None and (record := whole(stored, tally)) is not None:
+            watch(record)
             if held.repeated_by(record.messages):
                 counts.dropped_groups["near_heldout"] += 1
                 continue

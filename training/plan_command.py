@@ -10,10 +10,10 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from router.log.groups import OnCorrupt, Tally, read_stored, whole
+from router.log.groups import OnCorrupt
 from router.questions import load_questions
 from router.settings import TrainingSection
-from training.dataset import Counts, Group, group_fault, trainable
+from training.dataset import Counts, Group, trainable
 from training.forecast import Phase, Traffic, last_run, phases
 from training.ledger import Ledger
 from training.model import open_base_model
@@ -28,11 +28,8 @@ def plan(place: Place, config: TrainingSection, as_json: bool) -> None:
     Raises `ConfigError` for a model or held-out questions that cannot be used, `RecordError`, `RegistryError`.
     """
     accepts = accepted(place, open_base_model(place.model), place.champion(), config)
-    counts, traffic, tally = Counts(), Traffic(), Tally()
-    found = list(trainable(place.log_dir, accepts, counts, OnCorrupt.SKIP))
-    for stored, head in read_stored(place.log_dir, on_corrupt=OnCorrupt.SKIP, tally=tally):
-        if group_fault(head, accepts) is None and (record := whole(stored, tally)) is not None:
-            traffic.add(record)
+    counts, traffic = Counts(), Traffic()
+    found = list(trainable(place.log_dir, accepts, counts, OnCorrupt.SKIP, traffic.add))
     groups: Sequence[Group] = [each.group for each in found][-config.max_groups :]
     questions = len(load_questions(config.eval_data)) if config.eval_data else 0
     past = last_run(place.state_dir, found[0].base_model if found else None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from router.errors import ThinkTwiceError
 from router.fs import append_durably, write_durably
+from router.peak_memory import peak_rss_reader
 from router.registry import PolicyRegistry
 from router.settings import Mode, TrainingSection
 from training.advantage import weigh
@@ -29,6 +29,7 @@ from training.update import StepMetrics, train_policy
 from training.vetting import vet
 
 METRICS = "metrics.jsonl"
+_MIB = 1024 * 1024
 
 
 def train(
@@ -74,7 +75,7 @@ def train(
     steps = plan_steps(weighted, config, crew.size)
     crew.share(Work(parent.path if parent else None, steps))
     report.ended = train_policy(policy, base.tokenizer, steps, config, record)
-    report.peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    report.peak_mb = peak_rss_reader()() / _MIB
     with tempfile.TemporaryDirectory(dir=folder) as adapter:
         save_adapter(policy, Path(adapter), dataset.base_model)
         registry = PolicyRegistry(place.state_dir)

@@ -18,6 +18,7 @@ from typing import BinaryIO
 import msgspec
 
 from router.enums import Outcome
+from router.peak_memory import peak_rss_reader
 from router.sandbox import seccomp
 from router.sandbox.inside.confine import SYSTEM_LIBRARIES, confine
 from router.verify.check_type import Judgement, undecided
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> None:
     _end_with_parent(int(arguments[1]))
     jobs, reports = _take_pipes()
     _warm_up()
-    peak_rss_bytes = _peak_rss_reader()
+    peak_rss_bytes = peak_rss_reader()
     _wall_off()
     _send(reports, Ready())
     decoder = msgspec.json.Decoder(Job)
@@ -147,24 +148,6 @@ def _send(pipe: BinaryIO, message: msgspec.Struct) -> None:
     while pending:
         written = pipe.write(pending)
         pending = pending[written or 0 :]
-
-
-def _peak_rss_reader() -> Callable[[], int]:
-    """What tells this program's peak memory, in bytes.
-
-    Linux counts `ru_maxrss` on from the process that forked us, across the exec: under a parent of a gigabyte every
-    worker would seem to be one. `VmHWM` is of the program alone.
-    """
-    if sys.platform != "linux":
-        return lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    status = os.open("/proc/self/status", os.O_RDONLY)
-
-    def peak() -> int:
-        lines = os.pread(status, 4096, 0).splitlines()
-        kib = next(line.split()[1] for line in lines if line.startswith(b"VmHWM:"))
-        return int(kib) * 1024
-
-    return peak
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from router.cli import main as thinktwice
 from router.log.groups import claim_worker, segments
 from router.log.segments import SEALED, frame
 from router.log.writer import SegmentWriter
+from router.peak_memory import peak_rss_reader
 from router.record_codec import encode
 from router.records import GroupRecord
 from tests.support.training_log import FINGERPRINT, trained_group, trained_sample
@@ -112,10 +113,8 @@ def measured(work: Callable[[], None], size: int) -> dict[str, float]:
     started, cpu = time.perf_counter(), time.process_time()
     work()
     wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu
-    status = Path("/proc/self/status").read_text()
-    peak_kb = int(status.partition("VmHWM:")[2].split()[0])
     rates = {"mb_per_cpu_s": size / cpu_s / 1e6, "mb_per_wall_s": size / wall_s / 1e6} if size else {}
-    return {"cpu_s": cpu_s, "wall_s": wall_s, **rates, "peak_mb": peak_kb / 1024}
+    return {"cpu_s": cpu_s, "wall_s": wall_s, **rates, "peak_mb": peak_rss_reader()() / 1024**2}
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import random
-import re
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from router.peak_memory import peak_rss_reader
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
@@ -48,6 +49,8 @@ def callbacks() -> list[Any]:
     from transformers import TrainerCallback  # noqa: PLC0415
 
     class Turns(TrainerCallback):
+        peak_bytes = staticmethod(peak_rss_reader())
+
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if not sys.stdin.readline():
                 raise SystemExit(0)
@@ -55,16 +58,11 @@ def callbacks() -> list[Any]:
 
         def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
             wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
-            print(json.dumps({"wall_s": wall, "cpu_s": cpu, "peak_bytes": peak_bytes()}), file=sys.stderr, flush=True)
+            print(
+                json.dumps({"wall_s": wall, "cpu_s": cpu, "peak_bytes": self.peak_bytes()}), file=sys.stderr, flush=True
+            )
 
     return [Turns()]
-
-
-def peak_bytes() -> int:
-    """This process's own peak of resident memory."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1024
 
 
 def train_ours(model: Path, steps: int, scratch: Path) -> None:

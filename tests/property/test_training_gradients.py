@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers.training_args import OptimizerNames
 
 from router.settings import TrainingSection
-from tests.support.reference_loss import Clip, policy_logprobs, reference_loss
+from tests.support.reference_loss import Clip, as_tensors, policy_logprobs, reference_loss
 from tests.support.tiny_policy import logged_row, loss_of, shifted, tiny_model, tiny_tokenizer, weighed
 from training.advantage import WeightedRow
 from training.batches import Step, plan_steps
@@ -79,16 +79,8 @@ def gradient(
 
 def reference_gradient(model: Any, rows: Sequence[WeightedRow], kind: str, clip: Clip) -> dict[str, Tensor]:
     """The same by the independent implementation, row by row and unpadded."""
-    tensors = [
-        {
-            "prompt": torch.tensor(each.row.prompt_ids), "completion": torch.tensor(each.row.completion_ids),
-            "logged": torch.tensor(each.row.logprobs), "mask": torch.tensor(each.row.mask),
-            "advantage": torch.tensor(each.advantage),
-        }
-        for each in rows
-    ]  # fmt: skip
     model.zero_grad()
-    reference_loss(model, tensors, kind, clip, max_length=256).backward()  # type: ignore[no-untyped-call]
+    reference_loss(model, as_tensors(rows), kind, clip, max_length=256).backward()  # type: ignore[no-untyped-call]
     return gradients_of(model)
 
 

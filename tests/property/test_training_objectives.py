@@ -16,7 +16,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
 from router.settings import Mode, Objective, TrainingSection
-from tests.support.reference_loss import Clip, policy_logprobs, reference_loss
+from tests.support.reference_loss import Clip, as_tensors, policy_logprobs, reference_loss
 from tests.support.tiny_policy import logged_row, shifted, tiny_model, tiny_tokenizer
 from training.advantage import WeightedRow
 from training.batches import Step
@@ -84,17 +84,9 @@ CISPO = TrainingSection(objective=Objective.CISPO)
 
 def test_8_cispo_of_the_configuration_is_the_reference(model: Any, tmp_path: Path) -> None:
     rows = rows_of(model, GAPS)
-    tensors = [
-        {
-            "prompt": torch.tensor(each.row.prompt_ids), "completion": torch.tensor(each.row.completion_ids),
-            "logged": torch.tensor(each.row.logprobs), "mask": torch.tensor(each.row.mask),
-            "advantage": torch.tensor(each.advantage),
-        }
-        for each in rows
-    ]  # fmt: skip
     found = gradient(trainer_of(model, tmp_path, CISPO, [rows]), model)
     model.zero_grad()
-    reference_loss(model, tensors, "cispo", Clip(high=CISPO_CAP)).backward()  # type: ignore[no-untyped-call]
+    reference_loss(model, as_tensors(rows), "cispo", Clip(high=CISPO_CAP)).backward()  # type: ignore[no-untyped-call]
     assert_same(found, gradients_of(model))
 
 

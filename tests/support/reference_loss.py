@@ -6,11 +6,14 @@ other losses are the papers' (GRPO 2402.03300, Dr. GRPO 2503.20783, DAPO 2503.14
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from training.advantage import WeightedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,18 @@ class Clip:
     high: float = 1.28
     dual: float = 4.0
     off_policy_nats: float | None = 0.5
+
+
+def as_tensors(rows: Sequence[WeightedRow]) -> list[dict[str, Tensor]]:
+    """The rows as the reference takes them, unpadded."""
+    return [
+        {
+            "prompt": torch.tensor(each.row.prompt_ids), "completion": torch.tensor(each.row.completion_ids),
+            "logged": torch.tensor(each.row.logprobs), "mask": torch.tensor(each.row.mask),
+            "advantage": torch.tensor(each.advantage),
+        }
+        for each in rows
+    ]  # fmt: skip
 
 
 def policy_logprobs(model: Any, prompt: Tensor, completion: Tensor) -> Tensor:

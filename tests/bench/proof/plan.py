@@ -83,7 +83,7 @@ def rehearsal(plan: Plan) -> Plan:
     return msgspec.structs.replace(
         plan,
         task=TaskPart("extract-person", 0),
-        traffic=msgspec.structs.replace(plan.traffic, prompts=6),
+        traffic=msgspec.structs.replace(plan.traffic, prompts=10),
         heldout=HeldoutPart(6),
         training=plan.training | {"completions_per_step": 8},
     )

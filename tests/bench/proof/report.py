@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from router.drawing import Axis, Plot
-from router.fs import write_durably
 from router.stats import Rate, paired_difference, wilson
 from router.webpage import figure, table, write_webpage
 from tests.bench.proof.arm import AFTER, BASE, BEFORE, Arm
@@ -87,7 +86,7 @@ def write(plan: Plan, arms: Sequence[Arm], command: str, out: Path) -> str:
         "arms": results,
         "steps": steps,
     }
-    write_durably(out / "proof.json", json.dumps(proof, indent=1).encode() + b"\n")
+    (out / "proof.json").write_text(json.dumps(proof, indent=1) + "\n")
     rows = [_row(name, found) for name, found in results.items()]
     verdict = (
         f"{plan.arms[0].name}: {'significant' if proof['significant'] else 'not significant'} at the committed level "
@@ -96,7 +95,7 @@ def write(plan: Plan, arms: Sequence[Arm], command: str, out: Path) -> str:
     shown = "\n".join(["| " + " | ".join(each) + " |" for each in (_COLUMNS, ("---",) * len(_COLUMNS), *rows)])
     made = f"Made by `{command}`; all numbers are in `proof.json`."
     text = f"# Proof that the loop learns\n\n{verdict}\n\n{shown}\n\n{made}\n"
-    write_durably(out / "README.md", text.encode())
+    (out / "README.md").write_text(text)
     _draw(out, steps, [f"<p><strong>{verdict}</strong></p>", table(_COLUMNS, rows)])
     return f"{shown}\n{verdict}"
 
@@ -136,7 +135,7 @@ def _draw(out: Path, steps: Mapping[str, Sequence[Mapping[str, Any]]], head: Seq
     ]
     write_webpage(out / "curves.html", "thinktwice: proof", [*head, *(figure(svg, said) for svg, said in drawings)])
     svg = out / "curves.svg"
-    write_durably(svg, drawings[0][0].replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).encode())
+    svg.write_text(drawings[0][0].replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
     for name, *words in _CONVERTERS:
         given = [word.format(svg=svg, png=out / "curves.png") for word in words]
         if shutil.which(name) and subprocess.run([name, *given], check=False).returncode == 0:
