@@ -45,15 +45,8 @@ def check_rotation(shares: Mapping[str, float], rates: Mapping[str, MeasuredRate
             raise ConfigError(f"[verify] rotate: {name[:64]!r} has no second verifier; those that have one: {known}")
         rate = rates.get(name)
         measured = None if rate is None else rate.second
-        if (
-            rate is None
-            or measured is None
-            or (rate.version, measured.version)
-            != (
-                CHECK_TYPES[name].version,
-                kind.version,
-            )
-        ):
+        now = CHECK_TYPES[name].version, kind.version
+        if rate is None or measured is None or (rate.version, measured.version) != now:
             raise _refused(name, "was not measured as it is now: run thinktwice bench verifiers --record")
         if measured.looser:
             raise _refused(name, f"accepts {measured.looser} answers of the truth tables that the check refuses")
