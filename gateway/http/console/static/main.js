@@ -58,7 +58,10 @@ document.getElementById("key").addEventListener("submit", (event) => {
   event.preventDefault();
   useKey(document.getElementById("key-value").value.trim());
 });
-document.getElementById("forget-key").addEventListener("click", () => useKey(""));
+document.getElementById("forget-key").addEventListener("click", () => {
+  useKey("");
+  document.getElementById("key-value").focus();
+});
 document.getElementById("skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();

@@ -30,7 +30,7 @@ export async function playground(view, { signal, say }) {
       if (!running.signal.aborted) add(answer, problem(error), error instanceof ApiError && json(error.body));
     }
     [send.disabled, stop.disabled] = [false, true];
-    send.focus();
+    if ([document.body, stop].includes(document.activeElement)) send.focus(); // a disabled button loses the focus
   };
   add(view, form(names, ask, [send, stop]), answer);
 }

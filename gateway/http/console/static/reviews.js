@@ -71,6 +71,7 @@ export function reviewForm(id, done, { signal, say }) {
       if (!signal.aborted) failed.replaceChildren(problem(error));
     }
     for (const button of buttons) button.disabled = false;
+    if (document.activeElement === document.body) note.focus(); // a disabled button loses the focus
   };
   return el("form", { class: "row", onsubmit: (event) => event.preventDefault() },
     field("Note on the returned answer (optional)", note), buttons, failed);
