@@ -34,7 +34,7 @@ PRAGMA user_version = {_VERSION};
 CREATE TABLE cycle (number INTEGER PRIMARY KEY, id TEXT UNIQUE, ended INTEGER, body TEXT);
 CREATE TABLE consumed (cycle TEXT, worker TEXT, first INTEGER, "end" INTEGER);
 """
-_SCORES = "CREATE TABLE IF NOT EXISTS score (number INTEGER PRIMARY KEY, body TEXT)"  # later than the version
+_SCORES = "CREATE TABLE IF NOT EXISTS score (number INTEGER PRIMARY KEY, body TEXT)"  # made with the first score
 
 
 class Exit(StrEnum):
@@ -143,10 +143,13 @@ class Ledger:
     def add_score(self, score: Score) -> None:
         """Keep a score."""
         with self._transaction() as db:
+            db.execute(_SCORES)
             db.execute("INSERT INTO score (body) VALUES (?)", (msgspec.json.encode(score).decode(),))
 
     def last_score(self) -> Score | None:
         """The newest score."""
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'score'"):
+            return None
         rows = self._rows("SELECT body FROM score ORDER BY number DESC LIMIT 1")
         return msgspec.json.decode(rows[0][0], type=Score) if rows else None
 
@@ -179,7 +182,6 @@ class Ledger:
                     raise TrainingError(
                         f"{self._path} is of version {version}, this thinktwice reads {_VERSION}: upgrade it"
                     )
-                db.execute(_SCORES)
                 yield db
         except sqlite3.OperationalError as error:
             raise OSError(f"cannot use {self._path}: {error}") from error
