@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from router.drawing import Axis, Plot
-from router.stats import paired_difference, wilson
+from router.stats import Rate, paired_difference, wilson
 from router.webpage import figure, table, write_webpage
 from tests.bench.proof.arm import AFTER, BASE, BEFORE, Arm
 from tests.bench.proof.asking import read_answers
