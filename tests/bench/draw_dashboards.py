@@ -6,7 +6,6 @@ There is no Grafana here: the panels lie where the committed JSON puts them, in 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 from router.drawing import Axis, Plot
 from router.webpage import write_webpage
+from tests.bench.screenshot import screenshot
 from tests.support.dashboard_stack import Stack, running_stack
 from tests.support.dashboards import PanelQuery, dashboards, queries
 from tests.support.prometheus_server import Series
@@ -36,7 +36,6 @@ def main() -> None:
     """Run a stack under traffic, ask, draw, and have a browser print each page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--chromium", default="chromium", help="a headless browser (default: %(default)s)")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as home, running_stack(Path(home)) as stack:
@@ -46,13 +45,9 @@ def main() -> None:
         for name, board in dashboards().items():
             page = Path(home) / f"{name}.html"
             write_webpage(page, board["title"], [_STYLE, _page(name, board, stack)])
-            _print(args.chromium, page, args.folder / name.replace(".json", ".png"), _height(board))
-
-
-def _print(chromium: str, page: Path, image: Path, height: int) -> None:
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size=1740,{height}"]
-    subprocess.run([chromium, *options, f"--screenshot={image}", page.as_uri()], check=True, capture_output=True)
-    print(image)
+            image = args.folder / name.replace(".json", ".png")
+            screenshot(page, image, width=1740, height=_height(board))
+            print(image)
 
 
 def _height(board: dict[str, Any]) -> int:

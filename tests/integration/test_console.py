@@ -234,7 +234,7 @@ def test_contrast(page: Page, gateway: GatewayProcess) -> None:
             assert all((each["paper"] < 0.1) == dark for each in found if each["text"] == "thinktwice")
 
 
-@pytest.mark.parametrize("section", [*SECTIONS, f"groups/{VOTED}"])
+@pytest.mark.parametrize("section", [*SECTIONS, f"groups/{VOTED}"], ids=[*SECTIONS, "a group"])
 def test_everything_is_reached_by_tab(page: Page, gateway: GatewayProcess, section: str) -> None:
     visit(page, gateway, section)
     walked = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,13 +19,13 @@ from router.webpage import figure, table, write_webpage
 from tests.bench.proof.arm import AFTER, BASE, BEFORE, Arm
 from tests.bench.proof.asking import read_answers
 from tests.bench.proof.plan import Plan
+from tests.bench.screenshot import screenshot
 from training.gate import mcnemar_p
 
 _COLUMNS = (
     "arm", "n", "solved before %", "solved after %", "gain, points", "n01", "n10", "p, one-sided", "of it format",
     "of it content", "loss tokens",
 )  # fmt: skip
-_CONVERTERS = (("rsvg-convert", "{svg}", "-o", "{png}"), ("convert", "{svg}", "{png}"))
 
 
 def compared(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -61,7 +60,7 @@ def compared(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, A
 
 
 def write(plan: Plan, arms: Sequence[Arm], command: str, out: Path) -> str:
-    """Write `proof.json`, `README.md`, `curves.html`, `curves.svg` and, with a converter at hand, `curves.png`.
+    """Write `proof.json`, `README.md`, `curves.html` and, with a browser at hand, `curves.png`.
 
     Returns the table. Raises `OSError`.
     """
@@ -107,9 +106,7 @@ def _commands(plan: Plan) -> list[str]:
 
 def _row(name: str, found: Mapping[str, Any]) -> tuple[str, ...]:
     rates = [wilson(found[key], found["n"]) for key in ("solved_before", "solved_after")]
-    solved = [
-        f"{100 * (each.value or 0):.1f} [{100 * (each.low or 0):.1f}, {100 * (each.high or 0):.1f}]" for each in rates
-    ]
+    solved = map(_percent, rates)
     gain = found["gain"]
     points = f"{100 * gain['value']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
     parts = (f"{100 * found[key]:+.1f}" for key in ("format_gain", "content_gain"))
@@ -124,7 +121,7 @@ def _percent(rate: Rate) -> str:
 
 
 def _draw(out: Path, steps: Mapping[str, Sequence[Mapping[str, Any]]], head: Sequence[str]) -> None:
-    """The page of curves; the first of them also alone, as SVG and PNG."""
+    """The page of curves, and its picture."""
     drawings = [
         (
             _plot(steps, "reward", "mean reward"),
@@ -134,13 +131,10 @@ def _draw(out: Path, steps: Mapping[str, Sequence[Mapping[str, Any]]], head: Seq
         (_plot(steps, "loss", "loss"), "Loss before each step's update."),
     ]
     write_webpage(out / "curves.html", "thinktwice: proof", [*head, *(figure(svg, said) for svg, said in drawings)])
-    svg = out / "curves.svg"
-    svg.write_text(drawings[0][0].replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
-    for name, *words in _CONVERTERS:
-        given = [word.format(svg=svg, png=out / "curves.png") for word in words]
-        if shutil.which(name) and subprocess.run([name, *given], check=False).returncode == 0:
-            return
-    print("curves.png is not made: install rsvg-convert or ImageMagick, then run this again")
+    try:
+        screenshot(out / "curves.html", out / "curves.png", width=1000, height=1500)
+    except subprocess.CalledProcessError as error:
+        print(f"curves.png is not made: {error.stderr.strip()}")
 
 
 def _plot(steps: Mapping[str, Sequence[Mapping[str, Any]]], key: str, unit: str) -> str:
