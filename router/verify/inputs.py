@@ -76,7 +76,8 @@ def generated(entry: str, types: Sequence[ArgumentType]) -> list[list[Any]]:
     columns = [_column(kind, rng) for kind in types]
     for index in range(1, len(types)):
         if types[index] == types[index - 1]:
-            columns[index][::3] = [_resembling(value, rng) for value in columns[index - 1][::3]]
+            similar = [_resembling(value, rng) for value in columns[index - 1][::3]]
+            columns[index][::3] = map(_as_size, similar) if types[index] == "size" else similar
         elif types[index] == "int":
             columns[index][::3] = [_measured(value, rng) for value in columns[index - 1][::3]]
     return [list(row) for row in zip(*columns, strict=True)]
@@ -90,6 +91,10 @@ def _resembling(value: Any, rng: random.Random) -> Any:
         return value
     items = rng.sample(value, len(value)) if rng.random() < 0.5 else value[len(value) // 2 :]
     return "".join(items) if isinstance(value, str) else items
+
+
+def _as_size(value: int) -> int:
+    return min(max(value, 0), _LONGEST_SIZE)
 
 
 def _measured(value: Any, rng: random.Random) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from router.sandbox.inside.values import decode, encode
@@ -31,6 +31,7 @@ def typed(kind: str, value: Any) -> bool:
 
 
 @settings(max_examples=40)
+@example("_", ["size", "size"])
 @given(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), st.lists(st.sampled_from(TYPES), min_size=1, max_size=3))
 def test_inputs_are_repeatable_typed_and_varied(entry: str, types: list[ArgumentType]) -> None:
     inputs = generated(entry, types)

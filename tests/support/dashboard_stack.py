@@ -55,7 +55,7 @@ class Stack:
 
     def round(self, number: int) -> None:
         """A round of every kind of request, and groups of every arm of the lottery."""
-        _drive(self.gateway.url, number)
+        _drive(self.gateway, number)
         failed = sample(checks=(msgspec.structs.replace(CHECK, outcome=Outcome.FAIL),))
         drawn = [sample(index) for index in range(1, 5)]
         ids = {"prompt_token_ids": (1, 2, 3), "group_propensity": 0.05}
@@ -125,8 +125,9 @@ def _vllm_metrics() -> set[str]:
     return {name for name in found if name.startswith("vllm:")}
 
 
-def _drive(url: str, number: int) -> None:
+def _drive(gateway: GatewayProcess, number: int) -> None:
     """A round of every kind of request. Of ordinary traffic 8 are answered, 5 of them judged and 3 verified."""
+    url = gateway.url
 
     def chat(text: str, verification: dict[str, Any] | None = None, status: int = 200, **fields: Any) -> str:
         headers = {"X-Thinktwice-Purpose": fields.pop("purpose")} if "purpose" in fields else {}
@@ -150,7 +151,8 @@ def _drive(url: str, number: int) -> None:
     assert _post(f"{url}/v1/feedback", said, {})[0] == 200
     assert _post(f"{url}/v1/policies/rollback", {}, {})[0] == 409
     assert _post(f"{url}/v1/policies/policy-9-00000000/promote", {}, {})[0] == 404
-    for route in ("scorecard", "groups", f"groups/{group_id}", "reviews", "policies", "models"):
+    gateway.wait_for(f"/v1/groups/{group_id}", 200)  # the log is written a moment after the answer
+    for route in ("scorecard", "groups", "reviews", "policies", "models"):
         assert text_of(f"{url}/v1/{route}")
     chat("no such field", nonsense=1, status=400)
     chat("no such model", model="nonesuch", status=404)
