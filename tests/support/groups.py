@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from router.cache_key import key_of
@@ -12,6 +13,12 @@ from router.records import CachedAnswer, CheckRecord, GroupRecord, SampleRecord
 CHECK = CheckRecord(
     id="c0", type="math", klass="decisive", outcome=Outcome.PASS, score=1.0, ms=4.5, version="math@1", weight=1.0
 )
+
+
+def broken(path: Path) -> bytes:
+    """The segment's bytes, the last of its hash another."""
+    content = path.read_bytes()
+    return content[:-1] + bytes([content[-1] ^ 1])
 
 
 def sample(index: int = 0, **fields: Any) -> SampleRecord:

@@ -17,7 +17,7 @@ from router.log.tombstones import add_tombstone
 from router.log.writer import SegmentWriter
 from router.record_codec import encode
 from router.records import GroupRecord
-from tests.support.groups import CHECK
+from tests.support.groups import CHECK, broken
 from tests.support.training_log import FINGERPRINT, PROMPT, trained_group, trained_sample, write_log
 from training.dataset import Accepts, Counts, Dataset, read_dataset, trainable
 from training.ledger import Cycle, Ledger
@@ -261,7 +261,7 @@ def test_what_is_sealed_late_is_new_though_it_is_older_than_what_was_read(tmp_pa
 def test_groups_beyond_the_limit_are_read_once_and_a_damaged_segment_is_not(tmp_path: Path) -> None:
     write_log(tmp_path, [trained_group(f"g{n}", created_at=float(n)) for n in range(3)])
     damaged = write_log(tmp_path, [trained_group("d")])
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    damaged.write_bytes(broken(damaged))
     dataset = read(tmp_path, trained_group("g9", created_at=9.0), max_groups=2)
     assert dataset.counts.positions == [Span("w0", 0, 3), Span("w0", 4, 5)]
     assert dataset.counts.dropped_groups == {"over_limit": 2}

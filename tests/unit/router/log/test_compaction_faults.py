@@ -18,6 +18,7 @@ from router.log.manifest import MANIFEST_FILE, Manifest
 from router.log.segments import CORRUPT, SEALED
 from tests.support.compacting import NAMES, copier, fill, groups, holds_secret, ids, made, parquet_files, run
 from tests.support.crash import crash_at_every_step
+from tests.support.groups import broken
 from tests.support.training_log import write_log
 
 
@@ -79,7 +80,7 @@ def test_without_room_nothing_is_written(log_dir: Path) -> None:
 
 def test_a_damaged_segment_stays_and_is_named_and_so_does_one_of_a_newer_schema(log_dir: Path) -> None:
     damaged = segments(log_dir, SEALED)[1]
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    damaged.write_bytes(broken(damaged))
     newer = write_log(log_dir, [made("n8", schema_version=2)])
     done = run(log_dir)
     assert done.groups == 4

@@ -18,7 +18,7 @@ from router.log.writer import SegmentWriter
 from router.record_codec import encode
 from router.records import GroupRecord
 from tests.support.crash import crash_at_every_step
-from tests.support.groups import group
+from tests.support.groups import broken, group
 
 SECRET = "the launch code is 0000"
 
@@ -47,12 +47,6 @@ def ids(log_dir: Path) -> list[str]:
 
 def holds_secret(log_dir: Path) -> bool:
     return any(SECRET.encode() in path.read_bytes() for path in log_dir.rglob("*") if path.is_file())
-
-
-def broken(path: Path) -> bytes:
-    """The segment's bytes, the last of its hash another."""
-    content = path.read_bytes()
-    return content[:-1] + bytes([content[-1] ^ 1])
 
 
 def test_a_tenant_is_gone_and_the_others_keep_their_positions(tmp_path: Path) -> None:
