@@ -12,6 +12,8 @@ from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue, ValueMap, ValueMapping, ValueMappingResult
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from deploy.grafana.promql import WINDOW, increase
+
 DATASOURCE = models.DataSourceRef(type_val="prometheus", uid="thinktwice-prometheus")
 UP_OR_DOWN: Sequence[ValueMapping] = [
     ValueMap({"0": ValueMappingResult(text="down", color="red"), "1": ValueMappingResult(text="up", color="green")})
@@ -85,6 +87,11 @@ def graph(text: Text, queries: Sequence[Query], unit: str, *, from_zero: bool = 
     for query, ref in zip(queries, _REFS, strict=False):
         panel.with_target(_target(query, ref).range())
     return panel.min(0) if from_zero else panel
+
+
+def tally(text: Text, metric: str, legend: str, *, by: str = "") -> timeseries.Panel:
+    """How far a counter went in the window, in all or by a label."""
+    return graph(text, [Query(increase(metric, WINDOW, by=by), legend)], units.Short)
 
 
 def _target(query: Query, ref: str) -> prometheus.Dataquery:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import units
 
 from deploy.grafana.board import Board, Row
-from deploy.grafana.panels import Panel, Query, Text, graph, state
+from deploy.grafana.panels import Panel, Query, Text, graph, state, tally
 from deploy.grafana.promql import WINDOW, hits, increase, quantile_of_all, rate
 
 
@@ -48,20 +48,22 @@ def _answers() -> list[Panel]:
 
 def _sharing() -> list[Panel]:
     return [
-        graph(
+        tally(
             Text("Coalesced requests", "In the window: answered by another's computation, by where it ran."),
-            [Query(increase("thinktwice_coalesced_requests_total", WINDOW, by="leader"), "{{leader}}")],
-            units.Short,
+            "thinktwice_coalesced_requests_total",
+            "{{leader}}",
+            by="leader",
         ),
-        graph(
+        tally(
             Text("Idempotency keys", "Requests with one in the window, by what became of them."),
-            [Query(increase("thinktwice_idempotent_requests_total", WINDOW, by="result"), "{{result}}")],
-            units.Short,
+            "thinktwice_idempotent_requests_total",
+            "{{result}}",
+            by="result",
         ),
-        graph(
+        tally(
             Text("Rejected values", "Stored values in the window that were damaged or not written with this secret."),
-            [Query(increase("thinktwice_cache_rejected_total", WINDOW), "rejected")],
-            units.Short,
+            "thinktwice_cache_rejected_total",
+            "rejected",
         ),
     ]
 

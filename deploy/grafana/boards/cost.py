@@ -6,7 +6,7 @@ from grafana_foundation_sdk.models import units
 
 from deploy.grafana.board import Board, Row
 from deploy.grafana.boards.overview import ORDINARY_ONLY
-from deploy.grafana.panels import Panel, Query, Text, graph
+from deploy.grafana.panels import Panel, Query, Text, graph, tally
 from deploy.grafana.promql import (
     ORDINARY,
     WINDOW,
@@ -76,10 +76,10 @@ def _spending() -> list[Panel]:
             [Query(increase("thinktwice_cost_usd_total", WINDOW, ORDINARY, "route"), "{{route}}")],
             units.Dollars,
         ),
-        graph(
+        tally(
             Text("Without a price", "Answers in the window of a model that `[prices]` does not name."),
-            [Query(increase("thinktwice_unpriced_answers_total", WINDOW), "answers")],
-            units.Short,
+            "thinktwice_unpriced_answers_total",
+            "answers",
         ),
     ]
 

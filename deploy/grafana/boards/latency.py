@@ -6,8 +6,8 @@ from grafana_foundation_sdk.models import units
 
 from deploy.grafana.board import Board, Row
 from deploy.grafana.boards.overview import ALL_TRAFFIC
-from deploy.grafana.panels import Panel, Query, Text, graph
-from deploy.grafana.promql import WINDOW, average, increase, quantile, rate
+from deploy.grafana.panels import Panel, Query, Text, graph, tally
+from deploy.grafana.promql import average, quantile, rate
 
 _HISTOGRAMS = (
     ("Latency by route", "Wall time of answered requests.", "thinktwice_request_duration_seconds", 'outcome="ok"'),
@@ -65,10 +65,11 @@ def _load() -> list[Panel]:
             ],
             units.Short,
         ),
-        graph(
+        tally(
             Text("Not admitted", "Requests turned away in the window, by error code."),
-            [Query(increase("thinktwice_denied_requests_total", WINDOW, by="code"), "{{code}}")],
-            units.Short,
+            "thinktwice_denied_requests_total",
+            "{{code}}",
+            by="code",
         ),
         graph(
             Text("What ended sampling", "Groups a second; `shed`: the engines were busy, so votes were smaller."),
@@ -90,10 +91,10 @@ def _engines() -> list[Panel]:
             [Query("max by (state) (thinktwice_engine_replicas)", "{{state}}")],
             units.Short,
         ),
-        graph(
+        tally(
             Text("Failovers", "Requests in the window that went on to a second engine."),
-            [Query(increase("thinktwice_engine_failovers_total", WINDOW), "failovers")],
-            units.Short,
+            "thinktwice_engine_failovers_total",
+            "failovers",
         ),
         graph(
             Text("How samples ended", "A second; `cancelled`: what an early stop saved."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import units
 
 from deploy.grafana.board import Board, Row
-from deploy.grafana.panels import Panel, Query, Text, graph, state
+from deploy.grafana.panels import Panel, Query, Text, graph, state, tally
 from deploy.grafana.promql import WINDOW, average, increase, quantile, rate
 
 _TRUSTED = 'bound="upper"'
@@ -52,10 +52,11 @@ def _trust() -> list[Panel]:
             Text("Parts of verification", "Workers, sandbox and judge."),
             [Query("min by (part) (thinktwice_verifier_up)", "{{part}}")],
         ),
-        graph(
+        tally(
             Text("Audits", "Accepted answers that a second verifier read in the window; `disagree`: one to review."),
-            [Query(increase("thinktwice_audits_total", WINDOW, by="result"), "{{result}}")],
-            units.Short,
+            "thinktwice_audits_total",
+            "{{result}}",
+            by="result",
         ),
         graph(
             Text(
@@ -83,31 +84,35 @@ def _trust() -> list[Panel]:
             ],
             units.Short,
         ),
-        graph(
+        tally(
             Text("Labels", "Feedback and reviews in the window, by what they say of the answer."),
-            [Query(increase("thinktwice_labels_total", WINDOW, by="source, outcome"), "{{source}} {{outcome}}")],
-            units.Short,
+            "thinktwice_labels_total",
+            "{{source}} {{outcome}}",
+            by="source, outcome",
         ),
-        graph(
+        tally(
             Text("Cached answers checked again", "In the window; `disagree`: a required check fails now."),
-            [Query(increase("thinktwice_cache_rechecks_total", WINDOW, by="result"), "{{result}}")],
-            units.Short,
+            "thinktwice_cache_rechecks_total",
+            "{{result}}",
+            by="result",
         ),
     ]
 
 
 def _escalation() -> list[Panel]:
     return [
-        graph(
+        tally(
             Text(
                 "Escalations", "Groups in the window that went on where their own samples failed, and how that ended."
             ),
-            [Query(increase("thinktwice_escalations_total", WINDOW, by="to, status"), "{{to}}: {{status}}")],
-            units.Short,
+            "thinktwice_escalations_total",
+            "{{to}}: {{status}}",
+            by="to, status",
         ),
-        graph(
+        tally(
             Text("The larger model", "Samples in the window that it was asked for."),
-            [Query(increase("thinktwice_escalated_samples_total", WINDOW, by="result"), "{{result}}")],
-            units.Short,
+            "thinktwice_escalated_samples_total",
+            "{{result}}",
+            by="result",
         ),
     ]
