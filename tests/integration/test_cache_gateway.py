@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,6 @@ from tests.support.redis_server import RedisServer
 from tests.support.serving import metric
 
 CHECKED = {"verification": {"checks": [{"type": "numeric", "reference": 4}]}}
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    redis = RedisServer()
-    redis.start()
-    yield redis
-    redis.stop()
 
 
 def gateway_of(

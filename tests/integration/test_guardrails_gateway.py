@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.gateway_process import GatewayProcess
+from tests.support.gateway_process import GatewayProcess, post
 from tests.support.mock_engine import MockEngine, Script
 
 CONFIG = """
@@ -89,14 +87,7 @@ def ask(gateway: GatewayProcess, text: str, path: str = "chat/completions", **fi
     body: dict[str, Any] = {"model": "champion", **fields}
     if path == "chat/completions":
         body["messages"] = [{"role": "user", "content": text}]
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(f"{gateway.url}/v1/{path}", json.dumps(body).encode(), headers)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return response.status, response.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
+    return post(f"{gateway.url}/v1/{path}", body)
 
 
 def code_of(body: str) -> str:

@@ -26,14 +26,6 @@ MAX_TOKENS = 100
 
 
 @pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    redis = RedisServer()
-    redis.start()
-    yield redis
-    redis.stop()
-
-
-@pytest.fixture
 def engine() -> Iterator[MockEngine]:
     with MockEngine({"slow": Script(("It is \\boxed{4}",), delay_s=1.0)}) as engine:
         yield engine

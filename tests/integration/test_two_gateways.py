@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,14 +42,6 @@ class Site:
 
     def chats(self, text: str) -> list[int]:
         return [len(engine.chats(text)) for engine in self.engines]
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    redis = RedisServer()
-    redis.start()
-    yield redis
-    redis.stop()
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +17,7 @@ from gateway.telemetry.shadow import Shadow
 from router.enums import Outcome
 from tests.support.compose import DEPLOY, flags
 from tests.support.dashboards import queries, selectors
-from tests.support.gateway_process import GatewayProcess, text_of
+from tests.support.gateway_process import GatewayProcess, post, text_of
 from tests.support.groups import CHECK, group, sample
 from tests.support.mock_engine import MODEL, MockEngine, Script
 from tests.support.prometheus_server import Exporter, PrometheusServer, growing, prometheus_folder
@@ -133,7 +131,7 @@ def _drive(gateway: GatewayProcess, number: int) -> None:
         headers = {"X-Thinktwice-Purpose": fields.pop("purpose")} if "purpose" in fields else {}
         messages = [{"role": "user", "content": f"Round {number}. {text}"}]
         body = {"model": "champion", "messages": messages, **({"verification": verification} if verification else {})}
-        answered, answer = _post(f"{url}/v1/chat/completions", body | fields, headers)
+        answered, answer = post(f"{url}/v1/chat/completions", body | fields, headers)
         assert answered == status, answer
         return answer
 
@@ -148,24 +146,13 @@ def _drive(gateway: GatewayProcess, number: int) -> None:
     chat("an evaluation", SUM, purpose="eval")
     group_id = json.loads(chat("rated", SUM, purpose="eval"))["verification"]["group_id"]
     said = {"group_id": group_id, "outcome": "solved", "minutes_saved": 12, "rating": 4, "team": "support"}
-    assert _post(f"{url}/v1/feedback", said, {})[0] == 200
-    assert _post(f"{url}/v1/policies/rollback", {}, {})[0] == 409
-    assert _post(f"{url}/v1/policies/policy-9-00000000/promote", {}, {})[0] == 404
+    assert post(f"{url}/v1/feedback", said)[0] == 200
+    assert post(f"{url}/v1/policies/rollback", {})[0] == 409
+    assert post(f"{url}/v1/policies/policy-9-00000000/promote", {})[0] == 404
     gateway.wait_for(f"/v1/groups/{group_id}", 200)  # the log is written a moment after the answer
     for route in ("scorecard", "groups", "reviews", "policies", "models"):
         assert text_of(f"{url}/v1/{route}")
     chat("no such field", nonsense=1, status=400)
     chat("no such model", model="nonesuch", status=404)
     for route, text in (("completions", "prompt"), ("embeddings", "input")):
-        assert _post(f"{url}/v1/{route}", {"model": "champion", text: "steady"}, {})[0] == 200
-
-
-def _post(url: str, body: dict[str, Any], headers: dict[str, str]) -> tuple[int, str]:
-    named = {"Content-Type": "application/json", **headers}
-    request = urllib.request.Request(url, json.dumps(body).encode(), named)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return response.status, response.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
+        assert post(f"{url}/v1/{route}", {"model": "champion", text: "steady"})[0] == 200

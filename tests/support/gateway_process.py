@@ -167,3 +167,15 @@ def text_of(url: str) -> str:
     """Body of a GET that is text, such as /metrics."""
     with urllib.request.urlopen(url, timeout=10) as response:
         return str(response.read().decode())
+
+
+def post(url: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Status and body of a POST of JSON. Raises `OSError` when nothing answers."""
+    named = {"Content-Type": "application/json", **(headers or {})}
+    request = urllib.request.Request(url, json.dumps(body).encode(), named)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
