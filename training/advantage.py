@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.dataset import Group
+from training.groups import Group
 from training.rows import Row
 
 _UNKNOWN = 0.5  # expected reward while nothing else is known; rewards are in [0, 1]

@@ -186,6 +186,7 @@ def _as_text(report: Report) -> str:
         "groups read": counts.groups_read,
         "groups kept": counts.groups_kept,
         "dropped groups": _listed(counts.dropped_groups),
+        "by difficulty": _listed(counts.difficulty),
         "completions kept": counts.rows_kept,
         "labelled by": _listed(counts.label_sources),
         "dropped completions": _listed(counts.dropped_rows),

@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from hashlib import blake2b
-from heapq import heappush, heappushpop
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
-from router.enums import Purpose, Stopped
+from router.enums import Purpose
 from router.errors import ConfigError
 from router.heldout import is_heldout
 from router.log.groups import OnCorrupt, Span, Tally, joined, read_stored, whole
@@ -20,27 +19,10 @@ from router.log.labels import LABEL_FILE, TrustedLabels, read_labels
 from router.log.parts import Position
 from router.records import GroupHead, GroupRecord
 from router.settings import Mode
+from training.curriculum import Choice
+from training.groups import Group, group_of, no_signal
 from training.overlap import Heldout, Messages
-from training.rows import ModelLimits, Row, training_row, verified_row
-
-_CUT_SHORT = (Stopped.DEADLINE, Stopped.BUDGET, Stopped.SHED)
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The usable rows of one request, in launch order."""
-
-    group_id: str
-    created_at: float  # Unix time, seconds
-    source: str  # the engine, with its version, that logged it
-    fixed_size: bool  # how many samples were drawn did not depend on how they turned out
-    rows: tuple[Row, ...]
-    policy: str = ""  # its name at the engine
-
-    @property
-    def zero_spread(self) -> bool:
-        """Whether all its rewards are equal."""
-        return len({row.reward for row in self.rows}) == 1
+from training.rows import ModelLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +49,7 @@ class Counts:
     dropped_groups: Counter[str] = field(default_factory=Counter)
     dropped_rows: Counter[str] = field(default_factory=Counter)  # of groups that were not dropped before
     label_sources: Counter[str] = field(default_factory=Counter)  # of the rows kept
+    difficulty: Counter[str] = field(default_factory=Counter)  # of the groups kept
     positions: list[Span] = field(default_factory=list)  # what was read of the log, whatever came of it
     forgotten: int = 0
     damage: Counter[str] = field(default_factory=Counter)
@@ -76,6 +59,7 @@ class Counts:
         """Count what stays; a truncated row trains nothing itself."""
         sources = Counter(row.label_source for group in groups for row in group.rows if not row.truncated)
         self.groups_kept, self.rows_kept, self.label_sources = len(groups), sources.total(), sources
+        self.difficulty = Counter(group.difficulty.value for group in groups)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, as JSON values."""
@@ -102,24 +86,25 @@ class Dataset:
 
 
 def read_dataset(
-    log_dir: Path, accepts: Accepts, max_groups: int, on_corrupt: OnCorrupt = OnCorrupt.QUARANTINE
+    log_dir: Path,
+    accepts: Accepts,
+    choice: Choice,
+    on_corrupt: OnCorrupt = OnCorrupt.QUARANTINE,
+    watch: Callable[[GroupRecord], None] = lambda _: None,
 ) -> Dataset:
-    """The newest `max_groups` groups that may train; no others are kept in memory.
+    """The groups that may train and that `choice` takes; no others are kept in memory.
 
-    A damaged file of the log is set aside, unless `on_corrupt` says otherwise. Raises as `trainable`.
+    A damaged file of the log is set aside, unless `on_corrupt` says otherwise. `watch` and what is raised are
+    `trainable`'s.
     """
     counts = Counts()
-    newest: list[tuple[float, str, Group]] = []
     base_models: set[str] = set()
-    for found in trainable(log_dir, accepts, counts, on_corrupt):
+    for found in trainable(log_dir, accepts, counts, on_corrupt, watch):
         base_models.add(found.base_model)
-        entry = (found.group.created_at, found.group.group_id, found.group)
-        if len(newest) < max_groups:
-            heappush(newest, entry)
-        else:
-            heappushpop(newest, entry)
-            counts.dropped_groups["over_limit"] += 1
-    kept = [group for _, _, group in sorted(newest, key=lambda entry: entry[:2])]
+        choice.offer(found.group)
+    kept = choice.taken()
+    if over := choice.offered - len(kept):
+        counts.dropped_groups["over_limit"] = over
     truncated = sum(row.truncated for group in kept for row in group.rows)
     counts.dropped_rows.update({"truncated": truncated} if truncated else {})
     counts.keep(kept)
@@ -153,7 +138,7 @@ def trainable(
             if held.repeated_by(record.messages):
                 counts.dropped_groups["near_heldout"] += 1
                 continue
-            group = group_of(relabelled(record, labels), accepts, counts)
+            group = group_of(relabelled(record, labels), accepts.mode, accepts.limits, counts.dropped_rows)
             reason = no_signal(group, accepts.mode)
             if reason is None:
                 base_models.add(head.base_model)
@@ -213,33 +198,3 @@ def group_fault(record: GroupHead | GroupRecord, accepts: Accepts) -> str | None
 
 def _is_heldout(record: GroupHead | GroupRecord, accepts: Accepts) -> bool:
     return record.heldout or is_heldout(record.prompt_hash, accepts.heldout_share)
-
-
-def group_of(record: GroupRecord, accepts: Accepts, counts: Counts) -> Group:
-    """The rows of this group that may train; the others are counted."""
-    rows: list[Row] = []
-    as_row = training_row if accepts.mode is Mode.GRPO else verified_row
-    for sample in sorted(record.samples, key=lambda each: each.index):
-        found = as_row(record, sample, accepts.limits)
-        if isinstance(found, Row):
-            rows.append(found)
-        else:
-            counts.dropped_rows[found] += 1
-    source = f"{record.engine} {record.engine_version}"
-    return Group(record.group_id, record.created_at, source, _fixed_size(record), tuple(rows), record.policy)
-
-
-def _fixed_size(record: GroupRecord) -> bool:
-    """Whether the plan left no choice: an audited group, or one whose least and largest size are equal."""
-    bounds = record.verification.get("samples") or {}
-    planned = record.audit or bounds.get("min", 1) >= record.planned_samples
-    return planned and record.stopped not in _CUT_SHORT and not any(sample.censored for sample in record.samples)
-
-
-def no_signal(group: Group, mode: Mode) -> str | None:
-    """Why the group has no gradient. One that was stopped early stays, all equal or not: dropping it is a bias."""
-    if all(row.truncated for row in group.rows):
-        return "no_rows"
-    if mode is Mode.GRPO and group.fixed_size and len(group.rows) > 1 and group.zero_spread:
-        return "zero_spread"
-    return None

@@ -16,7 +16,8 @@ from router.log.groups import OnCorrupt, Tally, read_groups
 from router.log.labels import LabelSource
 from router.records import GroupRecord, SampleRecord
 from router.settings import Mode
-from training.dataset import Accepts, Counts, group_fault, group_of, held_out, no_signal, relabelled, trusted_labels
+from training.dataset import Accepts, Counts, group_fault, held_out, relabelled, trusted_labels
+from training.groups import group_of, no_signal
 from training.imitation import MAX_DISTINCT
 from training.overlap import Messages
 from training.rows import ModelLimits, cut_off, verified
@@ -102,7 +103,7 @@ def _pairs(record: GroupRecord, counts: Counts, taken: dict[str, set[bytes]]) ->
 
 
 def _group_line(record: GroupRecord, accepts: Accepts, counts: Counts) -> list[Line]:
-    group = group_of(record, accepts, counts)
+    group = group_of(record, accepts.mode, accepts.limits, counts.dropped_rows)
     if (reason := no_signal(group, accepts.mode)) is not None:
         counts.dropped_groups[reason] += 1
         return []

@@ -14,7 +14,7 @@ from typing import Any
 
 from router.records import GroupRecord
 from router.settings import TrainingSection
-from training.dataset import Group
+from training.groups import Group
 from training.ledger import Cycle
 from training.page import REPORT
 

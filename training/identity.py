@@ -14,8 +14,8 @@ from jinja2 import TemplateError
 
 from router.errors import ConfigError
 from router.fingerprint import FINGERPRINT_MESSAGES, fingerprint
-from training.dataset import Group
 from training.drift import k3
+from training.groups import Group
 from training.model import acting_as
 from training.rows import Row
 

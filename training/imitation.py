@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from training.advantage import WeightedRow
-from training.dataset import Counts, Group
+from training.dataset import Counts
+from training.groups import Group
 
 MAX_DISTINCT = 4  # completions of a prompt: more would let the prompts that are easy to sample outweigh the others
 

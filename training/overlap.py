@@ -45,8 +45,9 @@ class Heldout:
         if not self._texts:
             return False
         runs = _runs(messages)
-        template = sum(self._runs[run] >= TEMPLATE for run in runs)
-        shared = sum(0 < self._runs[run] < TEMPLATE for run in runs)
+        known = self._runs.keys() & runs
+        template = sum(self._runs[run] >= TEMPLATE for run in known)
+        shared = len(known) - template
         near = shared > 0 and shared >= SHARE * (len(runs) - template)
         return near or _digest(_text(messages)) in self._texts
 
@@ -61,9 +62,12 @@ def _text(messages: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _runs(messages: Messages) -> set[int]:
-    """Of the question: what came before it, such as examples, many prompts may share."""
+    """Of the question: what came before it, such as examples, many prompts may share.
+
+    Hashed by the process's own secret: nobody can write two that collide, and none leaves the process.
+    """
     words = _text(messages[-1:]).split(" ")
-    return {_digest(" ".join(words[at : at + WORDS])) for at in range(len(words) - WORDS + 1)}
+    return set(map(hash, zip(*(words[at:] for at in range(WORDS)), strict=False)))
 
 
 def _digest(text: str) -> int:

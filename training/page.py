@@ -78,6 +78,11 @@ def _data(report: Mapping[str, Any]) -> list[str]:
     tables = (
         ("", ("dropped", "because", "number"), dropped),
         (
+            "Groups by the measured difficulty of their prompts:",
+            ("difficulty", "groups"),
+            [(name, str(number)) for name, number in sorted(counts.get("difficulty", {}).items())],
+        ),
+        (
             "Log-probabilities computed again with the policy that is said to have logged them:",
             ("engine", "completions", "mean KL, nats a token"),
             sources,

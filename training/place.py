@@ -8,6 +8,7 @@ from pathlib import Path
 from router.log.groups import OnCorrupt
 from router.registry import Policy, PolicyRegistry
 from router.settings import Objective, TrainingSection
+from training.curriculum import Choice
 from training.cycle import NewGroups
 from training.dataset import Accepts, Counts, Dataset, read_dataset, trainable
 from training.identity import template_fingerprint
@@ -47,7 +48,8 @@ class Place:
 
 def read_trainable(place: Place, base: BaseModel, parent: Policy | None, config: TrainingSection) -> Dataset:
     """The groups that may train the successor of `parent`. Raises as `read_dataset`."""
-    return read_dataset(place.log_dir, accepted(place, base, parent, config), config.max_groups)
+    choice = Choice(config.max_groups, config.curriculum)
+    return read_dataset(place.log_dir, accepted(place, base, parent, config), choice)
 
 
 def new_groups(place: Place, config: TrainingSection, consumed: Consumed) -> NewGroups:

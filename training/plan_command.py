@@ -13,7 +13,8 @@ from rich.table import Table
 from router.log.groups import OnCorrupt
 from router.questions import load_questions
 from router.settings import TrainingSection
-from training.dataset import Counts, Group, trainable
+from training.curriculum import Choice
+from training.dataset import read_dataset
 from training.forecast import Phase, Traffic, last_run, phases
 from training.ledger import Ledger
 from training.model import open_base_model
@@ -28,18 +29,18 @@ def plan(place: Place, config: TrainingSection, as_json: bool) -> None:
     Raises `ConfigError` for a model or held-out questions that cannot be used, `RecordError`, `RegistryError`.
     """
     accepts = accepted(place, open_base_model(place.model), place.champion(), config)
-    counts, traffic = Counts(), Traffic()
-    found = list(trainable(place.log_dir, accepts, counts, OnCorrupt.SKIP, traffic.add))
-    groups: Sequence[Group] = [each.group for each in found][-config.max_groups :]
+    traffic, choice = Traffic(), Choice(config.max_groups, config.curriculum)
+    dataset = read_dataset(place.log_dir, accepts, choice, OnCorrupt.SKIP, traffic.add)
+    groups = dataset.groups
     questions = len(load_questions(config.eval_data)) if config.eval_data else 0
-    past = last_run(place.state_dir, found[0].base_model if found else None)
+    past = last_run(place.state_dir, dataset.base_model)
     planned = phases(traffic, groups, questions, Ledger(place.state_dir / "training").cycles(), config, past)
     advice = list(traffic.advice())
     if as_json:
         report = {
             "groups": len(groups),
             "due_groups": config.due_groups,
-            "dropped_groups": counts.dropped_groups,
+            "dropped_groups": dataset.counts.dropped_groups,
             "traffic": asdict(traffic),
             "phases": [asdict(phase) for phase in planned],
             "advice": advice,

@@ -10,8 +10,9 @@ from statistics import fmean
 from typing import Any
 
 from router.settings import TrainingSection
-from training.dataset import Counts, Group
+from training.dataset import Counts
 from training.forecast import Phase
+from training.groups import Group
 from training.identity import Identity
 from training.recipe import objective, recipe, recipe_sha256
 from training.shaping import Earned
@@ -74,6 +75,7 @@ def manifest(report: Report, groups: Sequence[Group], config: TrainingSection) -
             "mean_reward": fmean(row.reward for group in groups for row in group.rows),
             "shaping": {name: asdict(each) for name, each in report.shaping.items()},
             "label_sources": dict(report.counts.label_sources),
+            "difficulty": dict(report.counts.difficulty),
             "dropped_groups": dict(report.counts.dropped_groups),
             "dropped_rows": dict(report.counts.dropped_rows),
         },

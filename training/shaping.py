@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from router.settings import TrainingSection
-from training.dataset import Group
+from training.groups import Group
 from training.rows import Row
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from training.dataset import Group
 from training.drift import effective_share
+from training.groups import Group
 from training.identity import logprob_gaps
 from training.rows import Row
 

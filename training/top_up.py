@@ -24,7 +24,8 @@ from router.log.groups import OnCorrupt, Tally, read_stored, whole
 from router.records import GroupHead, GroupRecord
 from router.sampling import constrained
 from router.settings import Mode
-from training.dataset import Accepts, Counts, group_fault, group_of, held_out
+from training.dataset import Accepts, group_fault, held_out
+from training.groups import group_of
 from training.http_client import NoAnswer, ask, connect, served_names
 from training.place import Place
 
@@ -95,7 +96,7 @@ def _is_full(record: GroupRecord, accepts: Accepts, samples: int) -> bool:
     if record.policy != (accepts.champion or record.base_model):
         return False
     drawn_again = record.purpose is Purpose.REPLAY and len(record.samples) >= samples
-    return drawn_again or len(group_of(record, accepts, Counts()).rows) >= samples
+    return drawn_again or len(group_of(record, accepts.mode, accepts.limits, Counter()).rows) >= samples
 
 
 def _can_be_drawn(record: GroupRecord) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from router.errors import TrainingError
-from training.dataset import Group
+from training.groups import Group
 from training.identity import check_identity
 from training.report import Report
 from training.staleness import MIN_ESS, check_staleness

@@ -43,6 +43,9 @@ class TrainingSection(Section):
     epochs: int = Field(1, ge=1, le=2, description="Passes over the data; every pass moves further from the log.")
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of the adapter's start and of the order of the groups.")
     max_groups: int = Field(4000, ge=1, description="Train on at most this many groups, the newest; bounds the memory.")
+    curriculum: bool = Field(
+        False, description="Of more than `max_groups` groups take 15 % hard and 15 % easy ones, as measured."
+    )
     completions_per_step: int = Field(64, ge=1, description="Completions of one optimizer step.")
     micro_batch_tokens: int = Field(512, ge=1, description="Padded tokens of one forward pass; bounds the memory.")
     activation_checkpointing: bool = Field(False, description="Recompute activations: slower, far less memory.")

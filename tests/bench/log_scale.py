@@ -31,6 +31,7 @@ from router.peak_memory import peak_rss_reader
 from router.record_codec import encode
 from router.records import GroupRecord
 from tests.support.training_log import FINGERPRINT, trained_group, trained_sample
+from training.curriculum import Choice
 from training.dataset import Accepts, read_dataset
 from training.rows import ModelLimits
 
@@ -104,7 +105,7 @@ def command(log_dir: Path, action: str) -> None:
 
 def dataset(log_dir: Path) -> None:
     limits = ModelLimits(vocab_size=VOCABULARY, max_length=4096)
-    found = read_dataset(log_dir, Accepts(None, None, FINGERPRINT, limits), MAX_GROUPS)
+    found = read_dataset(log_dir, Accepts(None, None, FINGERPRINT, limits), Choice(MAX_GROUPS))
     assert len(found.groups) == min(MAX_GROUPS, len(found.groups)) and found.counts.groups_read > 0
 
 

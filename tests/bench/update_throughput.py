@@ -70,8 +70,8 @@ def train_ours(model: Path, steps: int, scratch: Path) -> None:
     from training.advantage import weigh  # noqa: PLC0415
     from training.batches import plan_steps  # noqa: PLC0415
     from training.collate import collate_steps  # noqa: PLC0415
-    from training.dataset import Group  # noqa: PLC0415
     from training.drift import DriftMeter  # noqa: PLC0415
+    from training.groups import Group  # noqa: PLC0415
     from training.model import load_policy, open_base_model, quiet_peft  # noqa: PLC0415
     from training.seam import OfflineGRPOTrainer, trl_arguments  # noqa: PLC0415
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.tiny_policy import weighed
 from training.advantage import leave_one_out, predictable
-from training.dataset import Group
+from training.groups import Group
 from training.rows import Row
 
 REWARDS = st.lists(st.floats(0, 1), min_size=2, max_size=5)

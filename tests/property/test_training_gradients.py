@@ -18,8 +18,8 @@ from tests.support.tiny_policy import logged_row, loss_of, shifted, tiny_model, 
 from training.advantage import WeightedRow
 from training.batches import Step, plan_steps
 from training.collate import collate, collate_steps
-from training.dataset import Group
 from training.drift import DriftMeter
+from training.groups import Group
 from training.identity import check_identity
 from training.rows import Row
 from training.seam import OfflineGRPOTrainer, trl_arguments

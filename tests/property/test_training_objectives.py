@@ -21,8 +21,8 @@ from tests.support.tiny_policy import logged_row, shifted, tiny_model, tiny_toke
 from training.advantage import WeightedRow
 from training.batches import Step
 from training.collate import TIS_CAP, collate, collate_steps, decoupled
-from training.dataset import Group
 from training.drift import DriftMeter, effective_share
+from training.groups import Group
 from training.imitation import as_examples
 from training.model import quiet_peft
 from training.seam import CISPO_CAP, OfflineGRPOTrainer, trl_arguments

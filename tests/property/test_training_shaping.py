@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.settings import TrainingSection
-from training.dataset import Group
+from training.groups import Group
 from training.rows import Row
 from training.shaping import Earned, earned, shaped_rewards, soft_overlong, terms
 

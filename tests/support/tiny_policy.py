@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from training.advantage import WeightedRow, weigh
 from training.collate import Inputs
-from training.dataset import Group
+from training.groups import Group
 from training.identity import logprobs_of
 from training.rows import Row
 from training.seam import OfflineGRPOTrainer

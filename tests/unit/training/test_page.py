@@ -37,6 +37,7 @@ def report(steps: int = 3, *, logged: bool = True) -> dict[str, Any]:
             "groups_read": 40,
             "groups_kept": 24,
             "rows_kept": 96,
+            "difficulty": {"hard": 3, "middle": 21},
             "dropped_groups": {"heldout": 10, "no_consent": 6},
             "dropped_rows": {"truncated": 4},
             "forgotten": 2,

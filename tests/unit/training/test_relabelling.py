@@ -10,6 +10,7 @@ import pytest
 from router.log.labels import LABEL_FILE, Label, LabelSource, Resolution, append_label
 from router.records import GroupRecord
 from tests.support.training_log import FINGERPRINT, trained_group, trained_sample, write_log
+from training.curriculum import Choice
 from training.dataset import Accepts, Dataset, read_dataset
 from training.rows import ModelLimits
 
@@ -49,7 +50,7 @@ def test_the_newest_trusted_label_holds(tmp_path: Path, said: list[dict[str, Any
     write_log(tmp_path, [answered((1.0, 0.5))])
     for fields in said:
         say(tmp_path, **fields)
-    dataset = read_dataset(tmp_path, ACCEPTS, 100)
+    dataset = read_dataset(tmp_path, ACCEPTS, Choice(100))
     assert rewards(dataset) == [earned, 0.5]
     expected = {"verifier": 2} if source == "verifier" else {source: 1, "verifier": 1}
     assert dataset.counts.label_sources == expected and dataset.counts.as_dict()["label_sources"] == expected
@@ -58,33 +59,33 @@ def test_the_newest_trusted_label_holds(tmp_path: Path, said: list[dict[str, Any
 def test_only_the_returned_sample_is_spoken_of(tmp_path: Path) -> None:
     write_log(tmp_path, [answered((1.0, 1.0, 0.0), selected=1)])
     say(tmp_path, outcome=NOT_SOLVED)
-    assert rewards(read_dataset(tmp_path, ACCEPTS, 100)) == [1.0, 0.0, 0.0]
+    assert rewards(read_dataset(tmp_path, ACCEPTS, Choice(100))) == [1.0, 0.0, 0.0]
 
 
 def test_an_answer_that_no_check_decided_can_train_once_it_is_labelled(tmp_path: Path) -> None:
     write_log(tmp_path, [answered((None, 0.0))])
-    assert read_dataset(tmp_path, ACCEPTS, 100).counts.dropped_rows == {"no_reward": 1}
+    assert read_dataset(tmp_path, ACCEPTS, Choice(100)).counts.dropped_rows == {"no_reward": 1}
     say(tmp_path, outcome=SOLVED)
-    assert rewards(read_dataset(tmp_path, ACCEPTS, 100)) == [1.0, 0.0]
+    assert rewards(read_dataset(tmp_path, ACCEPTS, Choice(100))) == [1.0, 0.0]
 
 
 def test_a_group_that_returned_nothing_is_not_relabelled(tmp_path: Path) -> None:
     write_log(tmp_path, [answered((1.0, 0.0), selected=9)])
     say(tmp_path, outcome=NOT_SOLVED)
-    assert rewards(read_dataset(tmp_path, ACCEPTS, 100)) == [1.0, 0.0]
+    assert rewards(read_dataset(tmp_path, ACCEPTS, Choice(100))) == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("fields", [{"train_consent": False}, {"heldout": True}])
 def test_a_label_opens_nothing_to_training(tmp_path: Path, fields: dict[str, Any]) -> None:
     write_log(tmp_path, [answered((1.0, 0.0), **fields)])
     say(tmp_path, outcome=SOLVED, source=LabelSource.REVIEW, admin=True)
-    assert read_dataset(tmp_path, ACCEPTS, 100).groups == ()
+    assert read_dataset(tmp_path, ACCEPTS, Choice(100)).groups == ()
 
 
 def test_a_damaged_label_is_counted_and_the_others_hold(tmp_path: Path) -> None:
     write_log(tmp_path, [answered((1.0, 0.5))])
     (tmp_path / LABEL_FILE).write_bytes(b"?\n")
     say(tmp_path, outcome=NOT_SOLVED)
-    dataset = read_dataset(tmp_path, ACCEPTS, 100)
+    dataset = read_dataset(tmp_path, ACCEPTS, Choice(100))
     assert rewards(dataset) == [0.0, 0.5] and dataset.counts.damage == {"label": 1}
     assert LABEL_FILE in dataset.counts.problems[0]

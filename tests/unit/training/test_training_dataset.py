@@ -19,6 +19,7 @@ from router.record_codec import encode
 from router.records import GroupRecord
 from tests.support.groups import CHECK, broken
 from tests.support.training_log import FINGERPRINT, PROMPT, trained_group, trained_sample, write_log
+from training.curriculum import Choice
 from training.dataset import Accepts, Counts, Dataset, read_dataset, trainable
 from training.ledger import Cycle, Ledger
 from training.rows import ModelLimits, Row, verified_row
@@ -30,7 +31,7 @@ ANOTHER = ({"role": "user", "content": "Another question"},)
 def read(log_dir: Path, *records: GroupRecord, max_groups: int = 1000, **accepts: Any) -> Dataset:
     write_log(log_dir, records)
     known = {"champion": None, "base_model": None, "template_fingerprint": FINGERPRINT, "limits": LIMITS}
-    return read_dataset(log_dir, Accepts(**(known | accepts)), max_groups)
+    return read_dataset(log_dir, Accepts(**(known | accepts)), Choice(max_groups))
 
 
 def ids(dataset: Dataset) -> list[str]:
@@ -243,7 +244,7 @@ def test_what_is_sealed_late_is_new_though_it_is_older_than_what_was_read(tmp_pa
     writer.append([frame(encode(trained_group("early", created_at=1.0)))])
     write_log(tmp_path, [trained_group("younger", created_at=2.0)])
     accepts = Accepts(None, None, FINGERPRINT, LIMITS)
-    before = read_dataset(tmp_path, accepts, 1000)
+    before = read_dataset(tmp_path, accepts, Choice(1000))
     writer.seal()
     slow.release()
 
@@ -279,7 +280,7 @@ def test_the_dataset_is_the_same_from_segments_and_from_parquet(tmp_path: Path, 
     expected = read(tmp_path / "log", *records)
     if kept == "parquet":
         compact(tmp_path / "log", min_free_bytes=0)
-    found = read_dataset(tmp_path / "log", Accepts(None, None, FINGERPRINT, LIMITS), 1000)
+    found = read_dataset(tmp_path / "log", Accepts(None, None, FINGERPRINT, LIMITS), Choice(1000))
     assert found.groups == expected.groups and len(found.groups) == 2
     assert found.counts == expected.counts
 

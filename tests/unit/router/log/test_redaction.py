@@ -17,6 +17,7 @@ from router.log.redaction import Redactor
 from router.records import GroupRecord, ToolCallRecord, TurnRecord
 from router.settings import LogSection, RedactSection
 from tests.support.training_log import FINGERPRINT, trained_group, trained_sample, write_log
+from training.curriculum import Choice
 from training.dataset import Accepts, read_dataset
 from training.rows import ModelLimits
 
@@ -48,7 +49,7 @@ def test_a_prompt_that_changes_takes_every_token_id_of_its_group(tmp_path: Path)
         assert (sample.completion_token_ids, sample.behavior_logprobs, sample.rl_eligible) == (None, None, False)
         assert sample.ineligible_reason == "redacted"
     write_log(tmp_path, [record])
-    dataset = read_dataset(tmp_path, Accepts(None, None, FINGERPRINT, ModelLimits(100, 16)), 10)
+    dataset = read_dataset(tmp_path, Accepts(None, None, FINGERPRINT, ModelLimits(100, 16)), Choice(10))
     assert dataset.counts.dropped_rows == {"ineligible_redacted": 2}
 
 
