@@ -105,7 +105,7 @@ class CycleRunner:
     def _train(self) -> Cycle:
         """A cycle with a new policy."""
         cycle = Cycle(str(uuid4()), self.registry.champion().epoch)
-        self.ledger.save(cycle)
+        self.ledger.begin(cycle)
         seconds: dict[str, float] = {}
         try:
             with _timed(seconds, "train"):
@@ -158,6 +158,7 @@ class CycleRunner:
         if cycle.verdict is not Verdict.PROMOTE:
             return self._finish(cycle, Exit.HELD, cycle.why)
         if not self._promoted(cycle):
+            epoch = self.registry.champion().epoch  # before the looks that follow: what they see is what is replaced
             if changed := self._champion_changed(cycle):
                 return self._finish(cycle, Exit.DROPPED, changed)
             assert cycle.policy is not None  # it was judged
@@ -166,7 +167,8 @@ class CycleRunner:
                 return tried
             if tried is not None:
                 return self._finish(cycle, Exit.WITHDRAWN, tried)
-            self.registry.promote(cycle.policy, cycle.why, ACTOR)
+            self.ledger.save(cycle)  # refused to a trainer that has lost its lock
+            self.registry.promote(cycle.policy, cycle.why, ACTOR, expected_epoch=epoch)
         return self._finish(cycle, Exit.PROMOTED, cycle.why)
 
     def _promoted(self, cycle: Cycle) -> bool:

@@ -101,7 +101,11 @@ class Consumed:
 class Ledger:
     """The ledger in one folder; it keeps nothing open. Whoever writes holds the trainers' lock.
 
-    Raises `TrainingError` when the file is damaged, `OSError` when it cannot be read or written.
+    A lock can be lost without notice, as on a network file system. So the row of the cycle under way is the fence: who
+    begins one removes it, and nothing is written for a cycle whose row is gone or has ended.
+
+    Raises `TrainingError` when the file is damaged, or when another trainer has begun a cycle since this one;
+    `OSError` when it cannot be read or written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -112,17 +116,22 @@ class Ledger:
         found = self._rows("SELECT body FROM cycle WHERE NOT ended")
         return msgspec.json.decode(found[0][0], type=Cycle) if found else None
 
-    def save(self, cycle: Cycle, consumed: Iterable[Span] = ()) -> None:
-        """Keep the cycle as far as it has come, with what it has read of the log; one is under way at a time."""
+    def begin(self, cycle: Cycle) -> None:
+        """Put this cycle under way, in the place of any other."""
         with self._transaction() as db:
-            self._put(db, cycle, ended=False)
-            db.execute("DELETE FROM cycle WHERE NOT ended AND id != ?", (cycle.id,))
+            db.execute("DELETE FROM cycle WHERE NOT ended")
+            _insert(db, cycle, ended=False)
+
+    def save(self, cycle: Cycle, consumed: Iterable[Span] = ()) -> None:
+        """Keep the cycle under way as far as it has come, with what it has read of the log."""
+        with self._transaction() as db:
+            _update(db, cycle, ended=False)
             db.executemany("INSERT INTO consumed VALUES (?, ?, ?, ?)", ((cycle.id, *span) for span in consumed))
 
     def finish(self, cycle: Cycle) -> None:
-        """Keep how the cycle ended."""
+        """Keep how the cycle under way ended."""
         with self._transaction() as db:
-            self._put(db, cycle, ended=True)
+            _update(db, cycle, ended=True)
 
     def cycles(self) -> list[Cycle]:
         """The cycles that ended, in the order they began."""
@@ -153,14 +162,6 @@ class Ledger:
         rows = self._rows("SELECT body FROM score ORDER BY number DESC LIMIT 1")
         return msgspec.json.decode(rows[0][0], type=Score) if rows else None
 
-    @staticmethod
-    def _put(db: sqlite3.Connection, cycle: Cycle, *, ended: bool) -> None:
-        db.execute(
-            """INSERT INTO cycle (id, ended, body) VALUES (?, ?, ?)
-            ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, body = excluded.body WHERE NOT cycle.ended""",
-            (cycle.id, ended, msgspec.json.encode(cycle).decode()),
-        )
-
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         if not self._path.exists() and not self._earlier():
             return []
@@ -176,7 +177,7 @@ class Ledger:
                 if version == 0:
                     db.executescript(_SCHEMA)
                     for cycle, ended in self._earlier():
-                        self._put(db, cycle, ended=ended)
+                        _insert(db, cycle, ended=ended)
                     db.commit()
                 elif version != _VERSION:
                     raise TrainingError(
@@ -199,3 +200,16 @@ class Ledger:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise TrainingError(f"{ended} or {under_way.name} is damaged ({error}): remove the line or file") from error
         return found
+
+
+def _insert(db: sqlite3.Connection, cycle: Cycle, *, ended: bool) -> None:
+    body = msgspec.json.encode(cycle).decode()
+    sql = "INSERT INTO cycle (id, ended, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"  # earlier files: in both
+    db.execute(sql, (cycle.id, ended, body))
+
+
+def _update(db: sqlite3.Connection, cycle: Cycle, *, ended: bool) -> None:
+    body = msgspec.json.encode(cycle).decode()
+    found = db.execute("UPDATE cycle SET ended = ?, body = ? WHERE id = ? AND NOT ended", (ended, body, cycle.id))
+    if not found.rowcount:
+        raise TrainingError("another trainer has begun a cycle since: this one ends, and changes nothing")

@@ -145,9 +145,10 @@ def train_ledger(state: Path, policy: str, group_id: str) -> None:
     ledger = ledgers.Ledger(state / "training")
     fields = {"epoch": 0, "policy": policy, "groups": 3, "last_group": group_id, "last_group_at": 1.7e9}
     done = ledgers.Cycle("c1", ts=1.7e9, exit=ledgers.Exit.PROMOTED, why="better", **fields)
-    ledger.save(done)
+    begin = getattr(ledger, "begin", ledger.save)  # which earlier versions did not have
+    begin(done)
     ledger.finish(done)
-    ledger.save(ledgers.Cycle("c2", epoch=1))
+    begin(ledgers.Cycle("c2", epoch=1))
 
 
 def calibrate(state: Path) -> None:

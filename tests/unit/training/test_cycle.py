@@ -194,7 +194,7 @@ def test_a_promotion_that_was_rolled_back_before_the_line_was_written_is_not_mad
     promoted = home.run()
     home.registry.rollback("it does harm", "a person")
     (home.folder / "training" / LEDGER_FILE).unlink()
-    home.ledger.save(promoted)
+    home.ledger.begin(promoted)
     ended = home.run()
     assert (ended.exit, home.registry.champion().policy) == (Exit.PROMOTED, None)
 
@@ -327,12 +327,31 @@ def test_a_process_killed_before_any_step_leaves_serving_whole_and_the_next_run_
     assert died_with == stages | ({(True, True, False)} if judgement is BETTER else set())
 
 
-def test_a_process_killed_after_the_ledgers_line_leaves_no_second_one(home: Home) -> None:
-    ended = home.run()
-    home.ledger.save(ended)
-    assert home.ledger.unfinished() is None
-    home.ledger.finish(ended)
-    assert home.ledger.cycles() == [ended]
+@pytest.mark.parametrize("meanwhile", ["train", "evaluate"])
+def test_a_trainer_whose_lock_was_lost_changes_nothing_once_another_has_begun(home: Home, meanwhile: str) -> None:
+    home.judgement = BETTER
+    runner = home.runner()
+    others: list[Cycle] = []
+
+    def overtaken() -> None:
+        home.ledger.begin(Cycle("other", home.registry.champion().epoch))
+        home.ledger.finish(Cycle("other", 0, exit=Exit.FAILED))
+        others.append(home.ledger.cycles()[-1])
+
+    def train(cycle: str) -> str:
+        if meanwhile == "train":
+            overtaken()
+        return runner.ports.train(cycle)
+
+    def evaluate(candidate: Policy, parent: str | None) -> Judgement:
+        overtaken()
+        return runner.ports.evaluate(candidate, parent)
+
+    ports = Ports(runner.ports.new_groups, train, evaluate)
+    with pytest.raises(TrainingError, match="another trainer has begun a cycle"):
+        CycleRunner(home.registry, home.ledger, ports, NEW, home.trial).run()
+    assert home.registry.champion().policy is None
+    assert home.ledger.cycles() == others and home.ledger.unfinished() is None
 
 
 def test_a_fault_that_is_none_of_ours_leaves_the_cycle_to_begin_anew(home: Home) -> None:

@@ -25,22 +25,39 @@ def test_reading_makes_no_file(tmp_path: Path) -> None:
 
 def test_a_cycle_is_kept_as_far_as_it_has_come_and_only_one_is_under_way(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    ledger.save(cycle("a"))
-    ledger.save(cycle("b"))
+    ledger.begin(cycle("a"))
+    ledger.begin(cycle("b"))
     ledger.save(cycle("b", "g1", 1.0), [Span("w0", 0, 4)])
     assert ledger.unfinished() == cycle("b", "g1", 1.0)
     assert ledger.cycles() == []
     ledger.finish(cycle("b", "g1", 2.0))
+    ledger.begin(cycle("c"))
     ledger.finish(cycle("c"))
     assert ledger.unfinished() is None
     assert ledger.cycles() == [cycle("b", "g1", 2.0), cycle("c")]
-    ledger.finish(cycle("b"))
-    assert ledger.cycles()[0] == cycle("b", "g1", 2.0), "what ended stays as it ended"
     assert [path.name for path in tmp_path.iterdir()] == [LEDGER_FILE]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_nothing_is_written_for_a_cycle_that_is_not_under_way(tmp_path: Path, ended: bool) -> None:
+    """Of two trainers that both believe to have the lock, the one that began first cannot go on."""
+    ledger = Ledger(tmp_path)
+    ledger.begin(cycle("a"))
+    if ended:
+        ledger.finish(cycle("a"))
+    ledger.begin(cycle("b"))
+    for write in (ledger.save, ledger.finish):
+        with pytest.raises(TrainingError, match="another trainer has begun a cycle"):
+            write(cycle("a", "g1", 1.0))
+    with pytest.raises(TrainingError):
+        ledger.save(cycle("a"), [Span("w0", 0, 4)])
+    assert ledger.unfinished() == cycle("b") and ledger.consumed() == Consumed()
+    assert ledger.cycles() == [cycle("a")] * ended
 
 
 def test_what_was_read_is_consumed_and_nothing_else(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
+    ledger.begin(cycle("a"))
     ledger.save(cycle("a", "g9", 9.0), [Span("w0", 0, 4), Span("w1", 10, 12)])
     ledger.save(cycle("a", "g9", 9.0), [Span("w0", 4, 6), Span("w0", 8, 9)])
     read = ledger.consumed()
@@ -59,7 +76,7 @@ def test_a_damaged_file_is_named_with_the_cure(tmp_path: Path) -> None:
 
 def test_a_folder_that_refuses_is_an_error_of_the_system(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="gone"):
-        Ledger(tmp_path / "gone").save(cycle("a"))
+        Ledger(tmp_path / "gone").begin(cycle("a"))
 
 
 def test_files_of_earlier_versions_are_taken_over_once(tmp_path: Path) -> None:

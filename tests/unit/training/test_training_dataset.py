@@ -249,6 +249,7 @@ def test_what_is_sealed_late_is_new_though_it_is_older_than_what_was_read(tmp_pa
     slow.release()
 
     ledger = Ledger(tmp_path)
+    ledger.begin(Cycle("c", 0))
     ledger.save(Cycle("c", 0, policy="p"), before.counts.positions)
     consumed = ledger.consumed()
     new = [
