@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
+from torch import Tensor
+from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 from transformers.utils import logging as transformers_logging
 
@@ -117,16 +119,22 @@ def quiet_peft() -> Iterator[None]:
         yield
 
 
-def save_adapter(policy: PeftModel, folder: Path, base_model: str) -> None:
-    """Write the adapter to `folder`, its two files at the root; the same weights give the same bytes.
+def adapter_weights(policy: PeftModel) -> dict[str, Tensor]:
+    """The trained weights by their names, whole and on the CPU. All processes of a sharded run have to call it."""
+    trained = {name: each.detach() for name, each in policy.named_parameters() if each.requires_grad}
+    return {name: (each.full_tensor() if isinstance(each, DTensor) else each).cpu() for name, each in trained.items()}
+
+
+def save_adapter(policy: PeftModel, weights: dict[str, Tensor], folder: Path, base_model: str) -> None:
+    """Write the adapter to `folder`, its two files at the root; the same `weights` give the same bytes.
 
     Raises `TrainingError` when a weight is not finite, `OSError` when the disk refuses.
     """
-    broken = [name for name, each in policy.named_parameters() if each.requires_grad and not each.isfinite().all()]
+    broken = [name for name, each in weights.items() if not each.isfinite().all()]
     if broken:
         raise TrainingError(f"training diverged: {broken[0]} is not finite: lower the learning rate")
     try:
-        policy.save_pretrained(str(folder), selected_adapters=[_OWN], save_embedding_layers=False)
+        policy.save_pretrained(str(folder), selected_adapters=[_OWN], save_embedding_layers=False, state_dict=weights)
     except SafetensorError as error:
         raise OSError(f"cannot write the adapter: {error}") from error
     (folder / "README.md").unlink(missing_ok=True)

@@ -74,10 +74,11 @@ def train(
     crew = crew or Crew(0, 1)
     steps = plan_steps(weighted, config, crew.size)
     crew.share(Work(parent.path if parent else None, steps))
-    report.ended = train_policy(policy, base.tokenizer, steps, config, record)
+    trained = train_policy(policy, base.tokenizer, steps, config, record)
+    report.ended = trained.ended
     report.peak_mb = peak_rss_reader()() / _MIB
     with tempfile.TemporaryDirectory(dir=folder) as adapter:
-        save_adapter(policy, Path(adapter), dataset.base_model)
+        save_adapter(policy, trained.weights, Path(adapter), dataset.base_model)
         registry = PolicyRegistry(place.state_dir)
         report.policy = registry.register(Path(adapter), manifest(report, groups, config), actor="train")
     try:

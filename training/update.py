@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from accelerate import PartialState
+from torch import Tensor
 from transformers import TrainerCallback
 
 from router.errors import TrainingError
@@ -20,7 +21,7 @@ from router.settings import Mode, Objective, TrainingSection
 from training.batches import Step
 from training.collate import collate_steps
 from training.drift import Drift, DriftMeter
-from training.model import quiet_peft
+from training.model import adapter_weights, quiet_peft
 from training.seam import CISPO_CAP, OfflineGRPOTrainer, trl_arguments
 
 
@@ -52,9 +53,17 @@ class StepMetrics:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What came of the steps."""
+
+    ended: Ended
+    weights: dict[str, Tensor]  # the adapter's, whole
+
+
 def train_policy(
     policy: Any, tokenizer: Any, steps: Sequence[Step], config: TrainingSection, report: Callable[[StepMetrics], None]
-) -> Ended:
+) -> Trained:
     """Take all `steps` (at least one) on `policy`, in place, unless it drifts beyond the configured limits.
 
     Raises `TrainingError` when the loss is not finite; what `report` raises passes through.
@@ -68,9 +77,20 @@ def train_policy(
         trainer = OfflineGRPOTrainer(policy, tokenizer, arguments, collate_steps(steps), meter, [watch])
         decouple = cispo and config.mode is Mode.GRPO
         if decouple or config.kl_beta:
-            trainer.anchor(decouple)
+            trainer.add_callback(_Anchor(trainer, decouple))
         trainer.train()
-    return watch.ended
+        return Trained(watch.ended, adapter_weights(policy))
+
+
+class _Anchor(TrainerCallback):
+    """Anchors when the model lies where it trains: before, one that is to be sharded is on no GPU."""
+
+    def __init__(self, trainer: OfflineGRPOTrainer, decouple: bool) -> None:
+        self._trainer, self._decouple = trainer, decouple
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Before the first batch is taken."""
+        self._trainer.anchor(self._decouple)
 
 
 class _Watch(TrainerCallback):

@@ -1,4 +1,4 @@
-"""Two processes on one CPU (gloo) make the policy that one makes; GPUs and FSDP were not at hand for a test."""
+"""Two processes on one CPU (gloo) make the policy that one makes, be the model whole in each or sharded over them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from safetensors.torch import load_file
@@ -17,11 +18,30 @@ from tests.support.tiny_policy import tiny_model
 from tests.support.workshop import Workshop, workshop
 from training.run import METRICS
 
+SHARDED = Path(__file__).parents[2] / "deploy" / "accelerate-fsdp.yaml"
 
-def run_pair(shop: Workshop, state_dir: Path, config: Path) -> list[tuple[int, str, str]]:
-    """Exit code, output and complaints of the leader and of its follower."""
+Ended: TypeAlias = tuple[int, str, str]  # exit code, output and complaints
+
+
+def train_command(shop: Workshop, state_dir: Path, config: Path) -> list[str]:
     given = ["train", "--config", config, "--log-dir", shop.place.log_dir, "--state-dir", state_dir]
-    command = [sys.executable, "-m", "router", *map(str, given), "--model", str(shop.place.model), "--json"]
+    return [*map(str, given), "--model", str(shop.place.model), "--json"]
+
+
+def run_sharded(shop: Workshop, state_dir: Path, config: Path) -> list[Ended]:
+    """How `accelerate launch` ended with the file that is shipped, and what both processes said."""
+    launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", str(SHARDED)]
+    shape = ["--num_processes", "2", "--main_process_port", str(free_port()), "-m", "tests.support.sharded_on_cpu"]
+    done = subprocess.run(
+        [*launch, *shape, *train_command(shop, state_dir, config)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    return [(done.returncode, done.stdout, done.stderr)]
+
+
+def run_pair(shop: Workshop, state_dir: Path, config: Path) -> list[Ended]:
+    """How the leader and its follower ended."""
+    command = [sys.executable, "-m", "router", *train_command(shop, state_dir, config)]
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "ACCELERATE_USE_CPU": "1"}
     ranks = [
         subprocess.Popen(
@@ -34,7 +54,8 @@ def run_pair(shop: Workshop, state_dir: Path, config: Path) -> list[tuple[int, s
     return [(rank.returncode, out, err) for rank, (out, err) in zip(ranks, told, strict=True)]
 
 
-def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("run", [run_pair, run_sharded])
+def test_two_processes_make_what_one_makes(tmp_path: Path, run: Callable[[Workshop, Path, Path], list[Ended]]) -> None:
     shop = workshop(tmp_path)
     shop.log(tiny_model(), 12)
     settings: dict[str, Any] = {
@@ -44,10 +65,9 @@ def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
     one = shop.train(**settings)
     config = tmp_path / "thinktwice.toml"
     config.write_text("[training]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
-    (code, out, err), (other_code, other_out, other_err) = run_pair(shop, tmp_path / "pair", config)
-    assert (code, other_code) == (0, 0), err + other_err
-    assert other_out == ""  # the follower registers and prints nothing
-    two = json.loads(out)
+    ended = run(shop, tmp_path / "pair", config)
+    assert not any(code for code, _, _ in ended), "".join(err for _, _, err in ended)
+    two = json.loads("".join(out for _, out, _ in ended))  # followers print nothing
     assert [step["tokens"] for step in two["steps"]] == [step.tokens for step in one.steps]
     for step, wanted in zip(two["steps"], one.steps, strict=True):
         assert step["loss"] == pytest.approx(wanted.loss, abs=1e-4)

@@ -16,7 +16,7 @@ from router.fingerprint import FINGERPRINT_MESSAGES
 from router.settings import TrainingSection
 from tests.support.tiny_policy import save_tiny, tiny_tokenizer
 from training.identity import template_fingerprint
-from training.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_policy, open_base_model, save_adapter
+from training.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_weights, load_policy, open_base_model, save_adapter
 from training.recipe import recipe_sha256
 
 
@@ -53,13 +53,13 @@ def test_a_tokenizer_without_a_template_is_a_configuration_error(tmp_path: Path)
 
 def test_an_adapter_with_a_weight_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
     policy = load_policy(open_base_model(save_tiny(tmp_path / "model")), None, TrainingSection())
-    save_adapter(policy, tmp_path / "whole", "tiny")
+    save_adapter(policy, adapter_weights(policy), tmp_path / "whole", "tiny")
     assert sorted(path.name for path in (tmp_path / "whole").iterdir()) == [ADAPTER_CONFIG, ADAPTER_WEIGHTS]
     weight = next(each for each in policy.parameters() if each.requires_grad)
     with torch.no_grad():
         weight[0, 0] = float("nan")
     with pytest.raises(TrainingError, match=r"training diverged: .* is not finite"):
-        save_adapter(policy, tmp_path / "broken", "tiny")
+        save_adapter(policy, adapter_weights(policy), tmp_path / "broken", "tiny")
     assert not (tmp_path / "broken").exists()
 
 
