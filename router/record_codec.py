@@ -5,6 +5,7 @@ A record is msgpack; above 4 KiB it is compressed with zstandard. Its first byte
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from typing import TypeVar
 
@@ -23,8 +24,16 @@ class _Versioned(msgspec.Struct):
     schema_version: int
 
 
+class _Zstd(threading.local):
+    """Contexts of each thread: to make one takes longer than to read a record with it."""
+
+    def __init__(self) -> None:
+        self.compressor, self.decompressor = zstandard.ZstdCompressor(), zstandard.ZstdDecompressor()
+
+
 Versioned = TypeVar("Versioned", GroupRecord, GroupSummary, GroupHead, GroupColumns)
 
+_zstd = _Zstd()
 _encoder = msgspec.msgpack.Encoder()
 _group_decoder = msgspec.msgpack.Decoder(GroupRecord)
 _summary_decoder = msgspec.msgpack.Decoder(GroupSummary)
@@ -39,7 +48,7 @@ def encode(record: GroupRecord | CachedAnswer) -> bytes:
     payload = _encoder.encode(record)
     if len(payload) <= _COMPRESS_ABOVE:
         return _PLAIN + payload
-    return _ZSTD + zstandard.ZstdCompressor().compress(payload)
+    return _ZSTD + _zstd.compressor.compress(payload)
 
 
 def decode_group(data: bytes) -> GroupRecord:
@@ -103,7 +112,7 @@ def _payload(data: bytes) -> bytes:
         try:
             if zstandard.frame_content_size(data[1:]) > MAX_RECORD_BYTES:
                 raise RecordError("compressed record claims more than a record may hold")
-            return zstandard.ZstdDecompressor().decompress(data[1:], max_output_size=MAX_RECORD_BYTES)
+            return _zstd.decompressor.decompress(data[1:], max_output_size=MAX_RECORD_BYTES)
         except zstandard.ZstdError as error:
             raise RecordError(f"compressed record is damaged: {error}") from error
     raise RecordError("unknown record framing")

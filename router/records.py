@@ -1,6 +1,7 @@
 """The group record: what serving logs and training learns from. `router.record_codec` is its one serialisation.
 
-Fields are only ever added, with a default; a record of a newer schema is refused rather than half understood.
+Fields are only ever added, with a default; a record of a newer schema is refused rather than half understood. Records
+are trees: the garbage collector, which looks for cycles, passes by those of which a log holds millions (`gc=False`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from router.enums import Outcome, Purpose, Reason, Route, Status, Stopped, ToolO
 SCHEMA_VERSION = 1
 
 
-class CheckRecord(msgspec.Struct, frozen=True, kw_only=True):
+class CheckRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One check's word on one sample, with the version of the verifier that gave it."""
 
     id: str
@@ -52,7 +53,7 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     behavior_logprobs: tuple[float | None, ...] | None = None
 
 
-class SampleRecord(msgspec.Struct, frozen=True, kw_only=True):
+class SampleRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One completion with its exact actions and behaviour log-probabilities (natural log, per sampled token)."""
 
     index: int
@@ -77,7 +78,7 @@ class SampleRecord(msgspec.Struct, frozen=True, kw_only=True):
     prompt_token_ids: tuple[int, ...] | None = None  # of the completion after those turns; None: the group's
 
 
-class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
+class GroupRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Every sample drawn for one request, with all that is needed to verify, train on, or forget it."""
 
     schema_version: int = SCHEMA_VERSION
@@ -156,7 +157,7 @@ class GroupSummary(msgspec.Struct, frozen=True, kw_only=True):
     verification: SummarySpec = SummarySpec()
 
 
-class GroupHead(msgspec.Struct, frozen=True, kw_only=True):
+class GroupHead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The fields of a `GroupRecord` that decide whether it is kept, and whether it may train."""
 
     schema_version: int = SCHEMA_VERSION

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any, TypeAlias
 
 from router.domain import content_text
@@ -35,21 +34,22 @@ class Heldout:
 
     def add(self, messages: Messages) -> None:
         """Hold out a prompt."""
-        text = _digest(_text(messages))
-        if text not in self._texts:
-            self._texts.add(text)
-            self._runs.update(_runs(messages))
+        prompt, question = _texts(messages)
+        if prompt not in self._texts:
+            self._texts.add(prompt)
+            self._runs.update(_runs(question))
 
     def repeated_by(self, messages: Messages) -> bool:
         """Whether this prompt is one of them, or nearly."""
         if not self._texts:
             return False
-        runs = _runs(messages)
+        prompt, question = _texts(messages)
+        runs = _runs(question)
         known = self._runs.keys() & runs
         template = sum(self._runs[run] >= TEMPLATE for run in known)
         shared = len(known) - template
         near = shared > 0 and shared >= SHARE * (len(runs) - template)
-        return near or _digest(_text(messages)) in self._texts
+        return near or prompt in self._texts
 
 
 def evaluation_prompts(config: TrainingSection) -> tuple[Messages, ...]:
@@ -57,18 +57,19 @@ def evaluation_prompts(config: TrainingSection) -> tuple[Messages, ...]:
     return () if config.eval_data is None else tuple(each.messages for each in load_questions(config.eval_data))
 
 
-def _text(messages: Iterable[Mapping[str, Any]]) -> str:
+def _texts(messages: Messages) -> tuple[int, str]:
+    """The whole prompt, hashed, and its last message: what came before it, such as examples, many prompts may share.
+
+    Hashes are of the process's own secret: nobody can write two texts that collide, and none leaves the process.
+    """
+    question = _text(messages[-1:])
+    return hash(question if len(messages) == 1 else _text(messages)), question
+
+
+def _text(messages: Messages) -> str:
     return normalise(" ".join(content_text(message.get("content")) for message in messages))
 
 
-def _runs(messages: Messages) -> set[int]:
-    """Of the question: what came before it, such as examples, many prompts may share.
-
-    Hashed by the process's own secret: nobody can write two that collide, and none leaves the process.
-    """
-    words = _text(messages[-1:]).split(" ")
+def _runs(question: str) -> set[int]:
+    words = question.split(" ")
     return set(map(hash, zip(*(words[at:] for at in range(WORDS)), strict=False)))
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")

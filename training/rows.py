@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import cast
 
+import msgspec
+
 from router.enums import CheckClass, Outcome
 from router.log.labels import LabelSource
 from router.records import GroupRecord, SampleRecord
 from router.sampling import LOGPROB_FLOOR
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One completion with what it earned. Ids are the engine's own; log-probabilities are natural, one a token."""
 
     index: int  # launch order within its group
@@ -134,10 +135,10 @@ def cut_off(sample: SampleRecord) -> bool:
 
 
 def _misfits(prompt: Sequence[int], ids: Sequence[int], limits: ModelLimits) -> dict[str, bool]:
-    tokens = (*prompt, *ids)
+    least, most = min(min(prompt, default=0), min(ids, default=0)), max(max(prompt, default=0), max(ids, default=0))
     return {
-        "token_range": min(tokens, default=0) < 0 or max(tokens, default=0) >= limits.vocab_size,
-        "too_long": len(tokens) > limits.max_length,
+        "token_range": least < 0 or most >= limits.vocab_size,
+        "too_long": len(prompt) + len(ids) > limits.max_length,
     }
 
 

@@ -88,8 +88,8 @@ class TrustedLabels:
 
     def of(self, record: GroupRecord) -> Label | None:
         """The label of this group, if any counts."""
-        order = list(LabelSource)
         counted = [each for each in self._labels.get(record.group_id, ()) if each.counts_for(record.tenant)]
+        order = list(LabelSource) if counted else []
         return max(reversed(counted), key=lambda each: order.index(each.source), default=None)
 
 
