@@ -9,7 +9,7 @@ from html import escape
 from router.stats import Estimate, Rate
 
 WIDTH, HEIGHT = 900, 460
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 210, 16, 52  # margins, in pixels; the legend is on the right
+_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 210, 16, 52  # margins, in pixels; the legend is on the right
 _TICKS = 5
 # Okabe and Ito's palette (2008), told apart under common colour blindness.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")

@@ -13,7 +13,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 68rem; m
 table { border-collapse: collapse; font-size: 14px; margin: 1rem 0; display: block; overflow-x: auto; }
 th, td { border-bottom: 1px solid #ddd; padding: .25rem .6rem; text-align: left; vertical-align: top; }
 figure { margin: 1.5rem 0; } figcaption { color: #444; max-width: 48rem; } svg { max-width: 100%; height: auto; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; } td pre { min-width: 7ch; }
 """
 
 

@@ -24,8 +24,9 @@ from training.gate import mcnemar_p
 
 _COLUMNS = (
     "arm", "n", "solved before %", "solved after %", "gain, points", "n01", "n10", "p, one-sided", "of it format",
-    "of it content", "loss tokens",
+    "of it content", "loss tokens", "minutes",
 )  # fmt: skip
+_AGAINST = ("after training", "only it", "only the other", "difference, points", "p, one-sided")
 
 
 def compared(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -66,7 +67,8 @@ def write(plan: Plan, arms: Sequence[Arm], command: str, out: Path) -> str:
     """
     out.mkdir(parents=True, exist_ok=True)
     before = read_answers(next(arm for arm in arms if arm.name == BASE).folder / BEFORE)
-    results = {arm.name: compared(before, read_answers(arm.folder / AFTER)) for arm in arms}
+    answers = {arm.name: read_answers(arm.folder / AFTER) for arm in arms}
+    results = {arm: compared(before, found) for arm, found in answers.items()}
     steps = {arm.name: arm.steps() for arm in arms if arm.part}
     for arm in arms:
         results[arm.name] |= {
@@ -74,28 +76,33 @@ def write(plan: Plan, arms: Sequence[Arm], command: str, out: Path) -> str:
             "loss_tokens": sum(step["tokens"] for step in steps.get(arm.name, ())),
             "seconds": arm.seconds(),
         }
-    tested = results[plan.arms[0].name]
+    name = plan.arms[0].name
+    tested = results[name]
+    against = {other: compared(found, answers[name]) for other, found in answers.items() if other != name}
     proof = {
         "plan": msgspec.to_builtins(plan),
         "seeds": {"questions, sampling, training": plan.seed},
         "commands": [command, *(f"thinktwice {words}" for words in _commands(plan))],
         "machine": {"platform": platform.platform(), "python": platform.python_version()},
-        "tested": plan.arms[0].name,
+        "tested": name,
         "significant": tested["p"] <= plan.alpha,
         "arms": results,
+        "against": against,
         "steps": steps,
     }
     (out / "proof.json").write_text(json.dumps(proof, indent=1) + "\n")
-    rows = [_row(name, found) for name, found in results.items()]
-    verdict = (
-        f"{plan.arms[0].name}: {'significant' if proof['significant'] else 'not significant'} at the committed level "
-        f"{plan.alpha:g}, p = {tested['p']:.3g}."
+    rows = [_row(arm, found) for arm, found in results.items()]
+    said = "significant" if proof["significant"] else "not significant"
+    verdict = f"{name}: {said} at the committed level {plan.alpha:g}, p = {tested['p']:.3g}."
+    versus = [_versus(name, other, found) for other, found in against.items()]
+    shown = f"{_markdown(_COLUMNS, rows)}\n\n{_markdown(_AGAINST, versus)}"
+    made = (
+        f"Made by `{command}` in {sum(map(_minutes, results.values())):.0f} minutes; all numbers are in `proof.json`. "
+        f"What the arms share (the first cycle's traffic, the answers before) was done once and counts for `{BASE}`."
     )
-    shown = "\n".join(["| " + " | ".join(each) + " |" for each in (_COLUMNS, ("---",) * len(_COLUMNS), *rows)])
-    made = f"Made by `{command}`; all numbers are in `proof.json`."
     text = f"# Proof that the loop learns\n\n{verdict}\n\n{shown}\n\n{made}\n"
     (out / "README.md").write_text(text)
-    _draw(out, steps, [f"<p><strong>{verdict}</strong></p>", table(_COLUMNS, rows)])
+    _draw(out, steps, [f"<p><strong>{verdict}</strong></p>", table(_COLUMNS, rows), table(_AGAINST, versus)])
     return f"{shown}\n{verdict}"
 
 
@@ -107,13 +114,29 @@ def _commands(plan: Plan) -> list[str]:
 def _row(name: str, found: Mapping[str, Any]) -> tuple[str, ...]:
     rates = [wilson(found[key], found["n"]) for key in ("solved_before", "solved_after")]
     solved = map(_percent, rates)
-    gain = found["gain"]
-    points = f"{100 * gain['value']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
     parts = (f"{100 * found[key]:+.1f}" for key in ("format_gain", "content_gain"))
     return (
-        name, str(found["n"]), *solved, points, str(found["n01"]), str(found["n10"]), f"{found['p']:.3g}", *parts,
-        str(found["loss_tokens"]),
+        name, str(found["n"]), *solved, _points(found["gain"]), str(found["n01"]), str(found["n10"]),
+        f"{found['p']:.3g}", *parts, str(found["loss_tokens"]), f"{_minutes(found):.0f}",
     )  # fmt: skip
+
+
+def _minutes(found: Mapping[str, Any]) -> float:
+    seconds: Mapping[str, float] = found["seconds"]
+    return sum(seconds.values()) / 60
+
+
+def _versus(tested: str, other: str, found: Mapping[str, Any]) -> tuple[str, ...]:
+    counts = (str(found["n01"]), str(found["n10"]))
+    return (f"{tested} against {other}", *counts, _points(found["gain"]), f"{found['p']:.3g}")
+
+
+def _points(gain: Mapping[str, float]) -> str:
+    return f"{100 * gain['value']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
+
+
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(each) + " |" for each in (columns, ("---",) * len(columns), *rows))
 
 
 def _percent(rate: Rate) -> str:
@@ -132,7 +155,7 @@ def _draw(out: Path, steps: Mapping[str, Sequence[Mapping[str, Any]]], head: Seq
     ]
     write_webpage(out / "curves.html", "thinktwice: proof", [*head, *(figure(svg, said) for svg, said in drawings)])
     try:
-        screenshot(out / "curves.html", out / "curves.png", width=1000, height=1500)
+        screenshot(out / "curves.html", out / "curves.png", width=1300, height=1500)
     except subprocess.CalledProcessError as error:
         print(f"curves.png is not made: {error.stderr.strip()}")
 
@@ -146,7 +169,6 @@ def _plot(steps: Mapping[str, Sequence[Mapping[str, Any]]], key: str, unit: str)
     low, high = min(0.0, *values), max(values)
     longest = max((len(found) for found in steps.values()), default=0)
     plot = Plot(Axis("step", 1, max(longest, 2)), Axis(unit, low, high if high > low else low + 1.0))
-    for arm, line in lines.items():
-        if line:
-            plot.line(line, arm)
+    for arm, line in lines.items():  # one without values too: an arm keeps its colour
+        plot.line(line, arm)
     return plot.svg()
