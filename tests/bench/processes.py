@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def own(pid: int) -> Usage:
 
 def tree(pid: int) -> Usage:
     """A process with its children, theirs, and so on."""
-    parts = [own(each) for each in _descendants(pid)]
+    parts = [own(each) for each in descendants(pid)]
     return Usage(sum(part.cpu_s for part in parts), sum(part.rss for part in parts))
 
 
@@ -35,9 +36,11 @@ def _cpu_clock(pid: int) -> int:
     return (~pid << 3) | 2
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """This process, its children, theirs, and so on; those that end meanwhile are passed by."""
     pids = [pid]
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            pids += _descendants(int(child))
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                pids += descendants(int(child))
     return pids

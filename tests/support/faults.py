@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from tests.bench.processes import descendants
 from tests.support.engine_process import EngineProcess
 from tests.support.gateway_process import GatewayProcess
 from tests.support.redis_server import RedisServer
@@ -114,12 +115,7 @@ class Plant:
 
     def _descendants(self, words: str) -> list[int]:
         """Processes below the gateway with these words in their command line."""
-        found, parents = [], {self.gateway.pid}
-        for pid, parent, command in sorted(_processes()):
-            if parent in parents:
-                parents.add(pid)
-                if words in command:
-                    found.append(pid)
+        found = [pid for pid in descendants(self.gateway.pid)[1:] if words in _command(pid)]
         assert found, f"no process below the gateway runs {words}"
         return found
 
@@ -132,13 +128,11 @@ def _start(engines: Sequence[EngineProcess]) -> None:
         engine.wait()
 
 
-def _processes() -> Iterator[tuple[int, int, str]]:
-    """Process id, its parent's and the command line of every process."""
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with suppress(OSError):
-                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
-                yield int(folder.name), int(parent), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+def _command(pid: int) -> str:
+    """The command line of a process, empty once it has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return ""
 
 
 def _stalling_disk(folder: Path) -> Path:
