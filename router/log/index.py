@@ -92,9 +92,9 @@ class GroupIndex:
             db.execute("PRAGMA secure_delete = ON")  # what was forgotten does not stay in free pages
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version == 0:
-                db.executescript(_SCHEMA)
-            elif version != _VERSION:
-                raise sqlite3.DatabaseError(f"version {version}")
+                db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+            elif version != _VERSION or db.execute("SELECT 1 FROM read").fetchone() is None:
+                raise sqlite3.DatabaseError(f"version {version}, or made in part")  # as earlier versions could leave it
             tombstones = load_tombstones(self._dir)
             self._forget(db, tombstones)
             until = time.monotonic() + budget_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,14 @@ def test_readers_that_are_killed_while_they_make_it(tmp_path: Path) -> None:
     assert ids(tmp_path, Page(5000)) == names[::-1]
     located, _ = made.read(lambda db: locate(db, names[0]))
     assert located is not None and len(located.labels) == 6
+
+
+def test_one_that_was_made_in_part_is_made_anew(tmp_path: Path) -> None:
+    write_log(tmp_path, [group("g")])
+    assert ids(tmp_path) == ["g"]
+    with closing(sqlite3.connect(tmp_path / INDEX_FILE)) as db, db:
+        db.execute("DELETE FROM read")
+    assert ids(tmp_path) == ["g"]
 
 
 def test_a_first_read_of_a_large_log_comes_in_parts(tmp_path: Path) -> None:
