@@ -58,7 +58,8 @@ class Box:
                 if (await box.receive()).get("ready") is not True:
                     raise BoxEnded
             inside = json.loads(os.read(info, 4096))["child-pid"] if launcher.tier is Tier.BWRAP else process.pid
-            box._inner = os.pidfd_open(inside)
+            with contextlib.suppress(ProcessLookupError):  # a program may have ended by now: one that is missing
+                box._inner = os.pidfd_open(inside)
         except (OSError, BoxEnded, TimeoutError, ValueError, KeyError) as error:
             why = ""
             if box is not None:
