@@ -36,7 +36,7 @@ class Group:
     fixed_size: bool  # how many samples were drawn did not depend on how they turned out
     rows: tuple[Row, ...]
     policy: str = ""  # its name at the engine
-    pass_rate: float | None = None  # see `measured_pass_rate`
+    pass_rate: float | None = None  # see `_measured_pass_rate`
 
     @property
     def zero_spread(self) -> bool:
@@ -56,6 +56,7 @@ class Group:
 def group_of(record: GroupRecord, mode: Mode, limits: ModelLimits, dropped: Counter[str]) -> Group:
     """The rows of this group that may train; the others are counted in `dropped` by their reason."""
     rows: list[Row] = []
+    fixed = _fixed_size(record)
     as_row = training_row if mode is Mode.GRPO else verified_row
     for sample in sorted(record.samples, key=lambda each: each.index):
         found = as_row(record, sample, limits)
@@ -67,14 +68,14 @@ def group_of(record: GroupRecord, mode: Mode, limits: ModelLimits, dropped: Coun
         group_id=record.group_id,
         created_at=record.created_at,
         source=f"{record.engine} {record.engine_version}",
-        fixed_size=_fixed_size(record),
+        fixed_size=fixed,
         rows=tuple(rows),
         policy=record.policy,
-        pass_rate=measured_pass_rate(record),
+        pass_rate=_measured_pass_rate(record, fixed),
     )
 
 
-def measured_pass_rate(record: GroupRecord) -> float | None:
+def _measured_pass_rate(record: GroupRecord, fixed: bool) -> float | None:
     """How often the policy solves this prompt, by what may choose among groups without a bias; None when nothing did.
 
     Of a group of fixed size the mean reward of its judged samples. Where these pass or fail, the expected gradient of
@@ -82,7 +83,7 @@ def measured_pass_rate(record: GroupRecord) -> float | None:
     does not turn its gradient. Of a group that could end early that does not hold (docs/training.md, Advantages); there
     it is the calibrated estimate that was logged before the first sample.
     """
-    if not _fixed_size(record):
+    if not fixed:
         return None if record.calibrated is None else 1 - record.difficulty
     own = (sample for sample in record.samples if sample.policy == record.policy and not sample.censored)
     rewards = [sample.reward for sample in own if sample.reward is not None and isfinite(sample.reward)]
