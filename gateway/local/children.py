@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from router.cli import EXIT_USAGE
-from router.errors import ThinkTwiceError
+from router.errors import ConfigError, ThinkTwiceError
 
 STOP_S = 15.0
 _PR_SET_PDEATHSIG = 1
 _TAIL_LINES = 8
+# Below what Linux gives to outgoing connections (32,768 on), one of which would take a port before its server does.
+_PORTS = range(20_000, 32_768)
 
 
 class ChildDied(ThinkTwiceError):
@@ -83,11 +86,12 @@ class Children:
 
 
 def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nothing has, by chance. Raises `ConfigError` when a hundred of them are taken."""
+    for port in random.SystemRandom().sample(_PORTS, 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise ConfigError(f"no free port found between {_PORTS.start} and {_PORTS.stop - 1}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
