@@ -155,14 +155,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("fields", "param"), REFUSED)
 def test_bad_tests_are_refused_at_once(fields: dict[str, Any], param: str | None) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(InvalidRequest) as caught:
         parse_checks([{**ADD, **fields}], where="checks", default_timeout_s=3.0)
-    assert time.perf_counter() - started < 0.5  # 50 ms on a quiet machine: see the bench
+    assert time.process_time() - started < 0.5  # of the processor; 50 ms on a quiet machine: see the bench
     assert caught.value.param == ("checks" if param is None else f"checks[0].{param}")
 
 
 def test_a_compile_time_bomb_is_folded_by_nobody() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     parse_checks([{**ADD, "code": "assert 9**9**9**9 and 'x'*10**12"}], where="checks", default_timeout_s=3.0)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
