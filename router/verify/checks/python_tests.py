@@ -26,7 +26,7 @@ MAX_CASES = 100
 MAX_CODE_CHARS = 16 * 1024
 _MAX_NESTING = 100  # of brackets; the parser itself gives up at 200
 _MAX_CALLS = 10_000  # of one test module
-_RTOL, _ATOL = 1e-9, 1e-12
+_RTOL, _ZERO = 1e-9, 1e-12  # of the expected value's size; beside an expected 0
 
 
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,7 +134,8 @@ def _share(passed: int, total: int, what: str, why: str = "") -> Judgement:
 def same(expected: Any, value: Any) -> bool:
     """Whether a returned value is the JSON value expected, type and all.
 
-    A tuple may stand for a list, an int for a float; a bool is never a number; floats agree within 1e-9 of their size.
+    A tuple may stand for a list, an int for a float; a bool is never a number; floats agree within 1e-9 of their size,
+    and with an expected 0 within 1e-12.
     """
     if type(expected) is float:
         return type(value) in (int, float) and _close(value, expected)
@@ -151,7 +152,7 @@ def same(expected: Any, value: Any) -> bool:
 
 def _close(value: float, expected: float) -> bool:
     try:
-        return math.isclose(value, expected, rel_tol=_RTOL, abs_tol=_ATOL)
+        return math.isclose(value, expected, rel_tol=_RTOL, abs_tol=0 if expected else _ZERO)
     except OverflowError:  # an integer beyond every float
         return False
 
@@ -190,4 +191,4 @@ def _admit_tests(module: ast.Module) -> None:
         raise InvalidRequest("has neither check(candidate), nor a test_ function, nor an assert", param="code")
 
 
-TYPE = SandboxedCheck("python_tests", CheckClass.DECISIVE, "1", PythonTestsParams, admit, run)
+TYPE = SandboxedCheck("python_tests", CheckClass.DECISIVE, "2", PythonTestsParams, admit, run)

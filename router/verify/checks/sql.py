@@ -24,7 +24,7 @@ from router.verify.check_type import PASSED, Judgement, SandboxedCheck, failed, 
 from router.verify.sql_text import BadSql, sorts_its_result, statements
 
 MIN_FIXTURES, MAX_FIXTURES = 2, 16
-_RTOL, _ATOL = 1e-6, 1e-9
+_RTOL, _ZERO = 1e-6, 1e-9  # of the expected value's size; beside an expected 0
 _INT64 = 2**63
 _SETUP = ("CREATE", "INSERT", "UPDATE", "DELETE", "ALTER", "DROP", "WITH")
 _QUERY = ("SELECT", "WITH", "VALUES")
@@ -137,7 +137,8 @@ async def _rows(box: Box, setup: str, query: str, deadline: float) -> tuple[str,
 def same_rows(expected: Sequence[Row], found: Sequence[Row], *, ordered: bool) -> bool:
     """Whether two results are equal as multisets of rows, or as sequences when `ordered`; columns by position.
 
-    NULL equals NULL alone; numbers agree within 1e-6 of their size, whatever their type; text is compared exactly.
+    NULL equals NULL alone; numbers agree within 1e-6 of their size, whatever their type, and with an expected
+    0 within 1e-9; text is compared exactly.
     """
     if len(expected) != len(found):
         return False
@@ -149,11 +150,12 @@ def same_rows(expected: Sequence[Row], found: Sequence[Row], *, ordered: bool) -
     )
 
 
-def _same_cell(left: Any, right: Any) -> bool:
-    if isinstance(left, int | float) and isinstance(right, int | float):
-        exact = isinstance(left, int) and isinstance(right, int)
-        return left == right if exact else math.isclose(left, right, rel_tol=_RTOL, abs_tol=_ATOL)
-    return type(left) is type(right) and bool(left == right)
+def _same_cell(expected: Any, found: Any) -> bool:
+    if isinstance(expected, int | float) and isinstance(found, int | float):
+        if isinstance(expected, int) and isinstance(found, int):
+            return expected == found
+        return math.isclose(expected, found, rel_tol=_RTOL, abs_tol=0 if expected else _ZERO)
+    return type(expected) is type(found) and bool(expected == found)
 
 
 def _sort_key(row: Row) -> list[tuple[int, float, str]]:
@@ -186,4 +188,4 @@ def _admit_sql(sql: str, param: str, allowed: tuple[str, ...]) -> None:
             raise InvalidRequest(f"has a statement {named}; allowed: {', '.join(allowed)}", param=param)
 
 
-TYPE = SandboxedCheck("sql", CheckClass.DECISIVE, "1", SqlParams, admit, run)
+TYPE = SandboxedCheck("sql", CheckClass.DECISIVE, "2", SqlParams, admit, run)

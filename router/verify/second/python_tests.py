@@ -117,7 +117,7 @@ def _same_leaf(wanted: Any, found: Any) -> bool:
     if not isinstance(wanted, float) or type(found) not in (float, int):
         return type(wanted) is type(found) and bool(wanted == found)
     try:
-        return bool(wanted == found or abs(wanted - found) <= max(1e-9 * max(abs(wanted), abs(found)), 1e-12))
+        return bool(wanted == found or abs(wanted - found) <= (1e-9 * abs(wanted) if wanted else 1e-12))
     except OverflowError:  # an integer that is no float
         return False
 

@@ -25,7 +25,7 @@ def _second(
 
 
 _TYPES: tuple[SandboxedCheck[Any], ...] = (
-    replace(_second(first_python_tests.TYPE, "2", python_tests.run), admit=python_tests.admit),
-    _second(first_sql.TYPE, "1", sql.run),
+    replace(_second(first_python_tests.TYPE, "3", python_tests.run), admit=python_tests.admit),
+    _second(first_sql.TYPE, "2", sql.run),
 )
 SECOND_SANDBOXED: Mapping[str, SandboxedCheck[Any]] = MappingProxyType({each.name: each for each in _TYPES})

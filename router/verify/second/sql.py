@@ -87,7 +87,7 @@ def _near_cell(cell: Any, other: Any) -> bool:
     if not (isinstance(cell, float | int) and isinstance(other, float | int)) or type(cell) is type(other) is int:
         return False
     try:
-        return abs(cell - other) <= _TOLERANCE * max(abs(cell), abs(other), _TOLERANCE)
+        return abs(cell - other) <= _TOLERANCE * (abs(cell) or _TOLERANCE)
     except OverflowError:  # an integer that is no float
         return False
 

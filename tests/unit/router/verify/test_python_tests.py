@@ -122,6 +122,7 @@ async def test_test_code(sandbox: Sandbox, code: str, text: str, outcome: Outcom
         ([1, 2], [1, 2], True), ([1, 2], (1, 2), True), ([1, 2], [1], False), ([1], [True], False), ([1], "1", False),
         ({"a": [1]}, {"a": [1]}, True), ({"a": 1}, {"a": True}, False), ({"a": 1}, {"a": 1, "b": 2}, False),
         ({"1": 1}, {1: 1}, False), ([], {}, False), ({}, [], False), (1.0, 10**400, False),
+        (6.626e-34, 0.0, False), (5e-324, 1e-13, False), (0.0, 1e-13, True), (1e-20, 1e-20 * (1 + 1e-10), True),
     ],
 )  # fmt: skip
 def test_equality_is_of_type_and_value(expected: Any, value: Any, equal: bool) -> None:

@@ -88,6 +88,8 @@ async def test_verdicts(
         ([[2]], [[2.0]], False, True),
         ([[0.3]], [[0.1 + 0.2]], False, True),
         ([[1e9]], [[1e9 + 1]], False, True),
+        ([[1e-12], [3e-10]], [[0.0], [0.0]], False, False),
+        ([[0.0]], [[1e-10]], False, True),
         ([[10**9]], [[10**9 + 1]], False, False),
         ([[1.0]], [[1.001]], False, False),
         ([["1"]], [[1]], False, False),
