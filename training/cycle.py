@@ -7,7 +7,7 @@ as a whole, and the next run goes on where this one ended.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -48,11 +48,21 @@ class NewGroups:
 
 
 @dataclass(frozen=True, slots=True)
+class Trained:
+    """What a run made of what it read. The policy may have been there: the same adapter keeps its name."""
+
+    policy: str
+    groups: int  # trained on
+    drops: Mapping[str, int]  # groups by reason
+    positions: Sequence[Span]  # what it read of the log
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
     """What a cycle asks others to do."""
 
     new_groups: Callable[[Consumed], NewGroups]  # but those that were read before
-    train: Callable[[str], str]  # for the cycle of this id; the name of the registered policy
+    train: Callable[[str], Trained]  # for the cycle of this id
     evaluate: Callable[[Policy, str | None], Judgement]  # candidate against champion (None: the base model)
 
 
@@ -90,6 +100,8 @@ class CycleRunner:
         if cycle.verdict is None:
             if changed := self._champion_changed(cycle):
                 return self._finish(cycle, Exit.DROPPED, changed)
+            if known := self._judged_before(cycle):
+                return self._finish(cycle, Exit.HELD, known)
             cycle = self._judge(cycle)
         return self._settle(cycle)
 
@@ -100,7 +112,7 @@ class CycleRunner:
             return cycle
         made = (policy for policy in self.registry.policies() if policy.manifest.get("cycle") == cycle.id)
         policy = next(made, None)
-        return None if policy is None else self._registered(cycle, policy)
+        return None if policy is None else self._registered(cycle, _as_registered(policy))
 
     def _train(self) -> Cycle:
         """A cycle with a new policy."""
@@ -109,27 +121,36 @@ class CycleRunner:
         seconds: dict[str, float] = {}
         try:
             with _timed(seconds, "train"):
-                name = self.ports.train(cycle.id)
+                trained = self.ports.train(cycle.id)
         except (ThinkTwiceError, OSError) as error:
             self._finish(replace(cycle, seconds=seconds), Exit.FAILED, str(error))
             raise TrainingError(f"training failed: {error}: serving is as it was") from error
-        return self._registered(replace(cycle, seconds=seconds), self.registry.get(name))
+        return self._registered(replace(cycle, seconds=seconds), trained)
 
-    def _registered(self, cycle: Cycle, policy: Policy) -> Cycle:
+    def _registered(self, cycle: Cycle, trained: Trained) -> Cycle:
         """The cycle with its candidate, which is judged from now on whatever happens."""
-        data: Any = policy.manifest["data"]
+        manifest = self.registry.get(trained.policy).manifest
         cycle = replace(
             cycle,
-            policy=policy.name,
-            parent=policy.manifest["parent"],
-            groups=data["groups"],
-            drops=data["dropped_groups"],
-            last_group=data["last_group"],
-            last_group_at=data["to"],
+            policy=trained.policy,
+            parent=manifest["parent"],
+            groups=trained.groups,
+            drops=dict(trained.drops),
+            last_group=manifest["data"]["last_group"],
+            last_group_at=manifest["data"]["to"],
         )
-        # The policy's folder holds what it was made of, so a process killed before this line loses neither.
-        self.ledger.save(cycle, [Span(*each) for each in data.get("positions", ())])
+        # A new policy's folder holds what it was made of, so a process killed before this line loses neither.
+        self.ledger.save(cycle, trained.positions)
         return cycle
+
+    def _judged_before(self, cycle: Cycle) -> str | None:
+        """That this policy was judged by an earlier cycle: to look again would be another chance at `alpha`."""
+        verdicts = (Verdict.PROMOTE, Verdict.HOLD)
+        same = (each for each in self.ledger.cycles() if (each.policy, each.parent) == (cycle.policy, cycle.parent))
+        found = next((each for each in same if each.verdict in verdicts), None)
+        if found is None:
+            return None
+        return f"the new groups changed nothing: {found.policy} again, which was judged: {found.why}"
 
     def _judge(self, cycle: Cycle) -> Cycle:
         assert cycle.policy is not None  # it is registered before it is judged
@@ -186,6 +207,12 @@ class CycleRunner:
         ended = replace(cycle, exit=how, why=why, ts=self.clock())
         self.ledger.finish(ended)
         return ended
+
+
+def _as_registered(policy: Policy) -> Trained:
+    data: Any = policy.manifest["data"]
+    positions = [Span(*each) for each in data.get("positions", ())]
+    return Trained(policy.name, data["groups"], data["dropped_groups"], positions)
 
 
 @contextmanager

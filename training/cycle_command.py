@@ -16,7 +16,7 @@ from router.registry import Policy, PolicyRegistry
 from router.settings import TrainingSection
 from training.comparison import Comparison
 from training.crew import Crew
-from training.cycle import CycleRunner, NotDue, Ports
+from training.cycle import CycleRunner, NotDue, Ports, Trained
 from training.facts import tell_cycles, tell_scores
 from training.http_client import base_url
 from training.judge import judge
@@ -49,16 +49,17 @@ def run_if_due(place: Place, training: TrainingSection, crew: Crew, as_json: boo
 
 
 def _ports(place: Place, training: TrainingSection, questions: tuple[Question, ...], crew: Crew) -> Ports:
-    def train_for(cycle: str) -> str:
+    def train_for(cycle: str) -> Trained:
         from training.run import train  # noqa: PLC0415  # TRL takes seconds, and most runs are not due
 
         with training_bar() as advance:
             report = train(place, training, advance, cycle, crew)
-        for problem in report.counts.problems:
+        counts = report.counts
+        for problem in counts.problems:
             print(problem, file=sys.stderr)
         if report.policy is None:  # forgotten, or of a champion that no longer serves, since they were counted
             raise TrainingError("the groups that were due are gone")
-        return report.policy
+        return Trained(report.policy, counts.groups_kept, counts.dropped_groups, counts.positions)
 
     return Ports(
         new_groups=lambda consumed: new_groups(place, training, consumed),

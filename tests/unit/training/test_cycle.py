@@ -10,11 +10,12 @@ import pytest
 
 from router.canary import Counts, save_counts
 from router.errors import RegistryError, TrainingError
+from router.log.groups import Span
 from router.log.parts import Position
 from router.policy_history import Action
 from router.registry import Canary, Policy, PolicyRegistry
 from tests.support.crash import crash_at_every_step
-from training.cycle import ACTOR, CycleRunner, Judgement, NewGroups, NotDue, Ports
+from training.cycle import ACTOR, CycleRunner, Judgement, NewGroups, NotDue, Ports, Trained
 from training.gate import Verdict
 from training.ledger import LEDGER_FILE, Consumed, Cycle, Exit, Ledger
 from training.trial import OnTrial, Trial
@@ -33,6 +34,8 @@ class Home:
     training_fault: Exception | None = None
     gateway_down: bool = False
     shares: tuple[float, ...] = ()
+    bytes_repeat: bool = False  # what is read anew drops out: every run makes the same adapter
+    logged: int = 9  # positions
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
     @property
@@ -66,15 +69,18 @@ class Home:
             pass
 
     def _new_groups(self, consumed: Consumed) -> NewGroups:
-        return NewGroups(0 if consumed.covers(Position("w0", 8), (9.0, "g9")) else NEW, {"no_consent": 2})
+        newest = Position("w0", self.logged - 1)
+        return NewGroups(0 if consumed.covers(newest, (9.0, "g9")) else NEW, {"no_consent": 2})
 
-    def _train(self, cycle: str) -> str:
+    def _train(self, cycle: str) -> Trained:
         if self.training_fault is not None:
             raise self.training_fault
         adapter = self.folder / "adapter"
         adapter.mkdir(exist_ok=True)
-        (adapter / "adapter.safetensors").write_text(f"weights of {cycle}")  # no two runs make the same policy
-        return self.registry.register(adapter, manifest(cycle, self.registry.champion().policy), ACTOR)
+        (adapter / "adapter.safetensors").write_text("weights" if self.bytes_repeat else f"weights of {cycle}")
+        made = manifest(cycle, self.registry.champion().policy, self.logged)
+        name = self.registry.register(adapter, made, ACTOR)
+        return Trained(name, NEW, {"no_consent": 2}, [Span("w0", 0, self.logged)])
 
     def _evaluate(self, candidate: Policy, parent: str | None) -> Judgement:
         self.asked.append((candidate.name, parent))
@@ -83,13 +89,13 @@ class Home:
         return self.judgement
 
 
-def manifest(cycle: str | None, parent: str | None) -> dict[str, object]:
+def manifest(cycle: str | None, parent: str | None, logged: int = 9) -> dict[str, object]:
     data = {
         "groups": NEW,
         "dropped_groups": {"no_consent": 2},
         "last_group": "g9",
         "to": 9.0,
-        "positions": [["w0", 0, 9]],
+        "positions": [["w0", 0, logged]],
     }
     return {"cycle": cycle, "parent": parent, "base_model": "base", "data": data}
 
@@ -245,6 +251,37 @@ def test_a_candidate_on_trial_serves_growing_shares_and_is_promoted_once_each_ha
     assert len(home.asked) == 1
 
 
+@pytest.mark.parametrize("rolled_back", [False, True])
+def test_a_policy_that_was_judged_is_not_judged_again_and_what_was_read_is_consumed(
+    home: Home, rolled_back: bool
+) -> None:
+    home.bytes_repeat, home.judgement = True, BETTER if rolled_back else EQUAL
+    first = home.run()
+    if rolled_back:
+        home.registry.rollback("it does harm", "a person")
+    home.logged = 20
+    again = home.run()
+    assert (again.exit, again.policy, again.verdict, again.parent) == (Exit.HELD, first.policy, None, None)
+    assert again.why == f"the new groups changed nothing: {first.policy} again, which was judged: {first.why}"
+    assert len(home.asked) == 1 and home.registry.champion().policy is None
+    assert home.ledger.consumed() == Consumed({"w0": [(0, 20)]})
+    assert isinstance(home.runner().run(), NotDue)
+
+
+def test_a_policy_that_could_not_be_judged_is_judged_when_it_comes_again(home: Home) -> None:
+    home.bytes_repeat, home.judgement = True, Judgement(Verdict.INCONCLUSIVE, "errors", 0, 0, 4, 1.0, None)
+    home.run()
+    home.logged, home.judgement = 20, BETTER
+    assert home.run().exit is Exit.PROMOTED and len(home.asked) == 2
+
+
+def test_a_process_killed_with_a_policy_that_was_judged_does_not_judge_it_again(home: Home) -> None:
+    first = home.run()
+    home.ledger.begin(Cycle("killed", 0, policy=first.policy))
+    ended = home.run()
+    assert (ended.id, ended.exit, len(home.asked)) == ("killed", Exit.HELD, 1)
+
+
 def test_a_canary_that_was_withdrawn_is_not_tried_again(home: Home) -> None:
     home.judgement, home.shares = BETTER, (0.05,)
     assert isinstance(home.runner().run(), OnTrial)
@@ -338,7 +375,7 @@ def test_a_trainer_whose_lock_was_lost_changes_nothing_once_another_has_begun(ho
         home.ledger.finish(Cycle("other", 0, exit=Exit.FAILED))
         others.append(home.ledger.cycles()[-1])
 
-    def train(cycle: str) -> str:
+    def train(cycle: str) -> Trained:
         if meanwhile == "train":
             overtaken()
         return runner.ports.train(cycle)
