@@ -17,12 +17,12 @@ from router.heldout import is_heldout
 from router.log.groups import OnCorrupt, Span, Tally, joined, read_stored, whole
 from router.log.labels import LABEL_FILE, TrustedLabels, read_labels
 from router.log.parts import Position
-from router.records import GroupHead, GroupRecord
+from router.records import GroupHead, GroupRecord, SampleRecord
 from router.settings import Mode
 from training.curriculum import Choice
 from training.groups import Group, group_of, no_signal
 from training.overlap import Heldout, Messages
-from training.rows import ModelLimits
+from training.rows import ModelLimits, vetoes
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def trainable(
     """The groups of the log that may train, one in memory at a time; what is read and dropped is counted in `counts`.
 
     `watch` is shown every group that is read whole, with or without a gradient.
-    The returned sample of a group earns what the label says that holds for it (`TrustedLabels`), where there is one.
+    The returned answer of a group earns what the label says that holds for it (`TrustedLabels`), where there is one.
     Memory grows by about 110 bytes a group, for the duplicates. Raises `ConfigError` when the log names several base
     models and none was chosen, `RecordError` when the list of the forgotten or the manifest is damaged.
     """
@@ -174,12 +174,25 @@ def trusted_labels(log_dir: Path, tally: Tally) -> TrustedLabels:
 
 
 def relabelled(record: GroupRecord, labels: TrustedLabels) -> GroupRecord:
-    """The group with the reward of its returned sample as learnt since; a label says nothing of the other samples."""
+    """The group with the reward of the answer that it returned as learnt since; a label says nothing of the others."""
     label = labels.of(record)
-    if label is None:
+    returned = next((each for each in record.samples if each.selected), None)
+    if label is None or returned is None:
         return record
     earned = {"reward": label.value, "label_source": label.source.value}
-    return replace(record, samples=tuple(replace(each, **earned) if each.selected else each for each in record.samples))
+    samples = (replace(each, **earned) if _same_answer(each, returned) else each for each in record.samples)
+    return replace(record, samples=tuple(samples))
+
+
+def _same_answer(sample: SampleRecord, returned: SampleRecord) -> bool:
+    """Whether what is said of the returned sample holds for this one: their words, or their final answers, are equal.
+
+    Other words can fail a required check that the returned ones did not, of their form or length, say.
+    """
+    if sample.message == returned.message:
+        return True
+    same = returned.answer_key is not None and sample.answer_key == returned.answer_key
+    return same and vetoes(sample) <= vetoes(returned)
 
 
 def group_fault(record: GroupHead | GroupRecord, accepts: Accepts) -> str | None:

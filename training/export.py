@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from router.enums import Outcome
 from router.log.groups import OnCorrupt, Tally, read_groups
 from router.log.labels import LabelSource
 from router.records import GroupRecord, SampleRecord
@@ -20,7 +19,7 @@ from training.dataset import Accepts, Counts, group_fault, held_out, relabelled,
 from training.groups import group_of, no_signal
 from training.imitation import MAX_DISTINCT
 from training.overlap import Messages
-from training.rows import ModelLimits, cut_off, verified
+from training.rows import ModelLimits, cut_off, verified, vetoes
 
 Line: TypeAlias = dict[str, Any]
 
@@ -86,9 +85,10 @@ def _examples(record: GroupRecord, counts: Counts, taken: dict[str, set[bytes]])
 
 
 def _pairs(record: GroupRecord, counts: Counts, taken: dict[str, set[bytes]]) -> list[Line]:
-    """Each answer is in one pair at most."""
+    """Each answer is in one pair at most, and never beside itself: a check may pass and fail the same words."""
     good = [each for each in record.samples if not _example_fault(each)]
-    bad = [each for each in record.samples if not _unfinished(each) and _failed(each)]
+    passed = [each.message for each in good]
+    bad = [each for each in record.samples if not _unfinished(each) and _failed(each) and each.message not in passed]
     if not good or not bad:
         counts.dropped_groups["no_pair"] += 1
         return []
@@ -136,7 +136,7 @@ def _failed(sample: SampleRecord) -> bool:
     """Whether a required check failed; a later label's word counts instead. An error of ours is no failure."""
     if sample.label_source in set(LabelSource):
         return sample.reward == 0
-    return any(check.required and check.outcome is Outcome.FAIL for check in sample.checks)
+    return bool(vetoes(sample))
 
 
 def _repeated(record: GroupRecord, sample: SampleRecord, taken: dict[str, set[bytes]]) -> str | None:

@@ -57,6 +57,11 @@ def verified(sample: SampleRecord) -> bool:
     return decisive and all(check in passed for check in sample.checks if check.required)
 
 
+def vetoes(sample: SampleRecord) -> frozenset[str]:
+    """The ids of the required checks that it failed."""
+    return frozenset(check.id for check in sample.checks if check.required and check.outcome is Outcome.FAIL)
+
+
 def verified_row(record: GroupRecord, sample: SampleRecord, limits: ModelLimits) -> Row | str:
     """The row of this sample for imitation, or the reason why it is none. How it was drawn does not matter.
 

@@ -45,7 +45,7 @@ class Resolution(StrEnum):
 
 
 class Label(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One word on the sample that a group returned. Times are Unix seconds."""
+    """One word on the answer that a group returned. Times are Unix seconds."""
 
     group_id: str
     at: float

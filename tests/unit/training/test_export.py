@@ -114,8 +114,9 @@ def test_24_what_may_not_train_never_leaves(tmp_path: Path, kind: str) -> None:
     assert counts["dropped_groups"] == {"no_consent": 1, "heldout": 2, "purpose": 1}
 
 
-def test_a_later_label_decides_what_is_verified(tmp_path: Path) -> None:
-    selected = (answered(0, "4", CHECK, selected=True), answered(1, "5", FAILED))
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_an_answer_that_a_review_rejected_is_not_exported(tmp_path: Path, kind: str) -> None:
+    drawn_thrice = tuple(answered(index, "4", CHECK, selected=index == 1) for index in range(3))
     (tmp_path / "log").mkdir()
     append_label(
         tmp_path / "log",
@@ -123,8 +124,15 @@ def test_a_later_label_decides_what_is_verified(tmp_path: Path) -> None:
             group_id="g0", at=1.0, source=LabelSource.REVIEW, tenant="local", author="k", outcome=Resolution.NOT_SOLVED
         ),
     )
-    lines, counts = export(tmp_path, "sft", trained_group(samples=selected))
-    assert (lines, counts["dropped_rows"]) == ([], {"not_verified": 2})
+    lines, counts = export(tmp_path, kind, trained_group(samples=drawn_thrice))
+    assert lines == []
+    assert counts["dropped_rows"] == ({"not_verified": 3} if kind == "sft" else {})
+
+
+def test_a_pair_is_never_of_equal_answers(tmp_path: Path) -> None:
+    samples = (answered(0, "4", CHECK), answered(1, "4", FAILED), answered(2, "5", FAILED))
+    [line], _ = export(tmp_path, "dpo", trained_group(samples=samples))
+    assert (line["chosen"][0]["content"], line["rejected"][0]["content"]) == ("4", "5")
 
 
 def test_five_answers_of_a_prompt_are_one_too_many(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What was learnt of a group later is what its returned sample earns, and nothing else changes."""
+"""What was learnt of a group later is what its returned answer earns, however often drawn; others keep theirs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from router.enums import Outcome
 from router.log.labels import LABEL_FILE, Label, LabelSource, Resolution, append_label
-from router.records import GroupRecord
+from router.records import GroupRecord, SampleRecord
+from tests.support.groups import CHECK
 from tests.support.training_log import FINGERPRINT, trained_group, trained_sample, write_log
 from training.curriculum import Choice
 from training.dataset import Accepts, Dataset, read_dataset
@@ -19,9 +22,17 @@ SOLVED, NOT_SOLVED = Resolution.SOLVED, Resolution.NOT_SOLVED
 
 
 def answered(rewards: tuple[float | None, ...], selected: int = 0, **fields: Any) -> GroupRecord:
-    """A group that returned one of its samples."""
-    samples = tuple(trained_sample(index, reward, selected=index == selected) for index, reward in enumerate(rewards))
+    """A group of different answers that returned one of them."""
+    samples = tuple(
+        drawn(index, reward, str(index), selected=index == selected) for index, reward in enumerate(rewards)
+    )
     return trained_group("g", rewards, samples=samples, **fields)
+
+
+def drawn(index: int, reward: float | None, key: str | None, text: str | None = None, **fields: Any) -> SampleRecord:
+    """A sample with this canonical answer, in words of its own unless it has a `text`."""
+    message = {"role": "assistant", "content": f"in words {index}: {key}" if text is None else text}
+    return trained_sample(index, reward, answer_key=key, message=message, **fields)
 
 
 def say(log_dir: Path, **fields: Any) -> None:
@@ -56,10 +67,37 @@ def test_the_newest_trusted_label_holds(tmp_path: Path, said: list[dict[str, Any
     assert dataset.counts.label_sources == expected and dataset.counts.as_dict()["label_sources"] == expected
 
 
-def test_only_the_returned_sample_is_spoken_of(tmp_path: Path) -> None:
+def test_other_answers_are_not_spoken_of(tmp_path: Path) -> None:
     write_log(tmp_path, [answered((1.0, 1.0, 0.0), selected=1)])
     say(tmp_path, outcome=NOT_SOLVED)
     assert rewards(read_dataset(tmp_path, ACCEPTS, Choice(100))) == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(("outcome", "earned"), [(NOT_SOLVED, 0.0), (SOLVED, 1.0)])
+def test_the_same_answer_earns_the_same_however_often_it_was_drawn(
+    tmp_path: Path, outcome: Resolution, earned: float
+) -> None:
+    same = (drawn(0, 0.5, "4", selected=True), drawn(1, 0.5, "4"), drawn(2, None, "4"), drawn(3, 0.25, "5"))
+    write_log(tmp_path, [trained_group("g", samples=same)])
+    say(tmp_path, outcome=outcome)
+    dataset = read_dataset(tmp_path, ACCEPTS, Choice(100))
+    assert rewards(dataset) == [earned] * 3 + [0.25]
+    assert dataset.counts.label_sources == {"feedback": 3, "verifier": 1}
+
+
+def test_without_a_canonical_answer_the_same_words_earn_the_same(tmp_path: Path) -> None:
+    samples = (drawn(0, 1.0, None, "a poem", selected=True), drawn(1, 1.0, None, "a poem"), drawn(2, 1.0, None))
+    write_log(tmp_path, [trained_group("g", samples=samples)])
+    say(tmp_path, outcome=NOT_SOLVED)
+    assert rewards(read_dataset(tmp_path, ACCEPTS, Choice(100))) == [0.0, 0.0, 1.0]
+
+
+def test_no_label_lifts_a_sample_that_failed_a_required_check_of_its_own(tmp_path: Path) -> None:
+    failed = structs.replace(CHECK, id="format", outcome=Outcome.FAIL)
+    samples = (drawn(0, 0.5, "4", selected=True), drawn(1, 0.0, "4", checks=(CHECK, failed)))
+    write_log(tmp_path, [trained_group("g", samples=samples)])
+    say(tmp_path, outcome=SOLVED)
+    assert rewards(read_dataset(tmp_path, ACCEPTS, Choice(100))) == [1.0, 0.0]
 
 
 def test_an_answer_that_no_check_decided_can_train_once_it_is_labelled(tmp_path: Path) -> None:
