@@ -30,6 +30,7 @@ from training.http_client import NoAnswer, ask, connect, served_names
 from training.place import Place
 
 _CONCURRENCY = 4
+_FAILURES_IN_A_ROW = 2 * _CONCURRENCY  # one incident can take all that are under way: the next ones have to fail too
 _PLAIN = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "min_p": 0.0}  # the policy's own distribution: it can train
 
 
@@ -53,11 +54,15 @@ class Wanted:
 
 @dataclass(slots=True)
 class Drawn:
-    """What was drawn. `errors` counts the requests that failed, by their short names."""
+    """What was drawn. `errors` counts the requests that failed, by their short names.
+
+    Nobody says what a failed request took, so the most that it may take is spent: `lost`.
+    """
 
     prompts: int = 0
     samples: int = 0
     tokens: int = 0
+    lost: int = 0  # tokens
     left: int = 0  # prompts that still want a group
     errors: Counter[str] = field(default_factory=Counter)
     ended: Ended = Ended.DONE
@@ -165,20 +170,36 @@ class _Run:
     done: Callable[[Wanted], None]
     drawn: Drawn
     reserved: int = 0
+    failed: int = 0  # requests in a row
 
     async def work(self, client: openai.AsyncOpenAI) -> None:
-        while self.drawn.ended is Ended.DONE and (each := next(self.prompts, None)) is not None:
-            if self.drawn.tokens + self.reserved + each.tokens > self.budget:
-                self.drawn.ended = Ended.BUDGET
+        drawn = self.drawn
+        while drawn.ended is Ended.DONE and (each := next(self.prompts, None)) is not None:
+            if drawn.tokens + drawn.lost + self.reserved + each.tokens > self.budget:
+                drawn.ended = Ended.BUDGET
                 return
             self.reserved += each.tokens
             try:
                 await self._draw(client, each)
             except NoAnswer as error:
-                self.drawn.errors[str(error)] += 1
+                self._lose(each, str(error))
+            else:
+                self.failed = 0
             finally:
                 self.reserved -= each.tokens
             self.done(each)
+
+    def _lose(self, each: Wanted, why: str) -> None:
+        drawn = self.drawn
+        drawn.errors[why] += 1
+        drawn.lost += each.tokens
+        self.failed += 1
+        if self.failed == _FAILURES_IN_A_ROW:
+            errors = ", ".join(f"{name} {number}" for name, number in drawn.errors.most_common())
+            raise TrainingError(
+                f"{self.failed} requests in a row failed ({errors}), so the run ended after {drawn.prompts} prompts: "
+                "see the gateway's log, and run it again once it answers"
+            )
 
     async def _draw(self, client: openai.AsyncOpenAI, each: Wanted) -> None:
         answer, drawn = await ask(client, each.body), self.drawn

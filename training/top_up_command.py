@@ -31,6 +31,6 @@ def top_up(place: Place, training: TrainingSection, as_json: bool) -> str:
 
 def _as_text(drawn: Drawn) -> str:
     errors = ", ".join(f"{number} x {name}" for name, number in drawn.errors.most_common())
-    failed = f"; failed: {errors}" if errors else ""
+    failed = f"; failed: {errors}, at most {drawn.lost} tokens" if errors else ""
     made = f"drawn again: {drawn.prompts} prompts, {drawn.samples} samples, {drawn.tokens} tokens"
     return f"{made}{failed}; {drawn.left} left: {_WHY[drawn.ended]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -138,9 +139,26 @@ def test_a_group_cut_short_ends_the_run() -> None:
     assert drawn.ended is Ended.BUSY and drawn.prompts == 0 and drawn.left == 40 and drawn.samples <= 8
 
 
-def test_failed_requests_are_counted() -> None:
+def test_failed_requests_are_counted_with_what_they_may_have_taken() -> None:
     drawn = run(lambda _: refused(503, "backend_error"), 3)
     assert (drawn.errors, drawn.left, drawn.ended) == ({"503 backend_error": 3}, 3, Ended.DONE)
+    assert (drawn.tokens, drawn.lost) == (0, 3 * 60)
+
+
+def test_failed_requests_spend_the_budget() -> None:
+    drawn = run(lambda _: refused(504, "deadline"), 6, budget=200)
+    assert (drawn.errors, drawn.left, drawn.ended) == ({"504 deadline": 3}, 6, Ended.BUDGET)
+
+
+def test_failures_in_a_row_end_the_run() -> None:
+    with pytest.raises(TrainingError, match=r"8 requests in a row failed \(504 deadline 8\).*after 0 prompts"):
+        run(lambda _: refused(504, "deadline"), 40, budget=10_000)
+
+
+def test_failures_among_answers_do_not() -> None:
+    numbers = count()
+    drawn = run(lambda _: refused(504, "x") if next(numbers) % 2 else completion("base", samples=4), 40, budget=10_000)
+    assert (drawn.prompts, drawn.errors.total(), drawn.ended) == (20, 20, Ended.DONE)
 
 
 def test_another_champion_is_an_error() -> None:
