@@ -26,12 +26,13 @@ from router.sandbox.sandbox import Job, Sandbox
 from router.sandbox.syscalls import NUMBERS
 from router.verify.check_type import Judgement
 from router.verify.checks.python_tests import PythonTestsParams, run
-from tests.support.abuse import TABLE, Abuse
+from tests.support.abuse import REPLACED, REPLACING_TESTS, TABLE, Abuse
 from tests.support.sandboxes import launcher_or_skip
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DEADLINE_S, SLACK_S = 1.0, 0.5
+HONEST_S = 10.0
 AT_A_TIME = 3
 SECRET = "canary-5b1e94c2"
 PARAMS = msgspec.convert(
@@ -218,6 +219,16 @@ async def test_test_code_is_trusted_no_more(tier: Tier) -> None:
             await box.close()
         assert found.outcome is outcome, (code, found)
     await sandbox.close()
+
+
+@pytest.mark.parametrize("tier", Tier)
+async def test_no_function_of_the_candidate_stands_in_for_what_test_code_calls(tier: Tier) -> None:
+    sandbox = Sandbox(launcher_or_skip(tier), warm=0)
+    params = msgspec.convert({"entry": "f", "code": REPLACING_TESTS}, PythonTestsParams)
+    async with sandbox.job() as job:
+        found = await run(params, REPLACED, job, HONEST_S)
+    await sandbox.close()
+    assert (found.outcome, found.score) == (Outcome.FAIL, 0.0), found.detail
 
 
 HARMLESS = {"12 TCP to the loopback", "13 UDP", "16 a planted file", "18 environments of others", "fork", "thread"}

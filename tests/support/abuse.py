@@ -168,4 +168,39 @@ GAMERS = (
     gamed("a value that is no JSON", "import os\ndef f(x):\n    forged = b'{\"value\": NaN}'\n    for fd in range(3, 64):\n        try: os.write(fd, len(forged).to_bytes(4, 'big') + forged)\n        except OSError: pass\n    os._exit(0)"),
 )  # fmt: skip
 
+# A candidate for `f` that takes the place of what test code calls, and the tests, of which it may pass none.
+REPLACED = (
+    "def f(*_): return 0.0\n"
+    "def abs(_): return 0.0\ndef sorted(_): return [1]\ndef len(_): return 3\ndef range(*_): return []\n"
+    "def all(_): return True\ndef any(_): return True\ndef isinstance(*_): return True\ndef set(*_): return 1\n"
+    "def AssertionError(*_): return 1\ndef expected(_): return 0.0\ndef close(*_): return True\n"
+    "def test_mine(): return None\ndef check(_): return None\n"
+)
+REPLACING_TESTS = """
+from math import isclose as close
+def expected(n):
+    return n + 0.5
+def test_abs():
+    assert abs(f(3.5) - 0.5) < 1e-6
+def test_sorted():
+    assert sorted(f([3, 1, 2])) == sorted([3, 1, 2])
+def test_len():
+    assert len(f([1])) == 3
+def test_range():
+    for i in range(1, 10):
+        assert f(i) == i
+def test_all():
+    assert all(f(i) == i for i in range(5))
+def test_any():
+    assert any(f(i) == i for i in (1, 2))
+def test_isinstance():
+    assert isinstance(f(1), str)
+def test_set():
+    assert set(f("ab")) == set("ab")
+def test_defined():
+    assert f(1) == expected(1)
+def test_imported():
+    assert close(f(1), 1.5)
+"""
+
 TABLE = (*ESCAPES, *SPENDERS, *GAMERS)

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 from router.sandbox.inside.values import decode, encode
 
+# The first would end a loop of the test over `map` as if it were done; the second takes more than a message.
+_STAYS_OUT = (StopIteration, UnicodeError)
+
 
 class Line(Protocol):
     """The way to the parent."""
@@ -30,9 +33,8 @@ def run_tests(request: dict[str, Any], line: Line) -> dict[str, Any]:
 
     The reply lists for each, the module first, whether it passed. A module that fails is the only one that ran.
     """
-    scope: dict[str, Any] = {"__name__": "tests"}
-    proxies = {name: _proxy(name, line) for name in request["names"]}
-    scope |= proxies
+    proxies = {name: _proxy(name, line) for name in request["names"] if _may_name(name)}
+    scope: dict[str, Any] = {"__name__": "tests", **proxies}
     code = compile(request["source"], "<tests>", "exec")
     verdicts = [_passes(lambda: exec(code, scope))]
     if verdicts[0]:
@@ -41,6 +43,11 @@ def run_tests(request: dict[str, Any], line: Line) -> dict[str, Any]:
             verdicts.append(_passes(lambda: own["check"](_proxy(request["entry"], line))))
         verdicts += [_passes(function) for name, function in own.items() if name.startswith("test_")]
     return {"value": encode(verdicts)}
+
+
+def _may_name(name: str) -> bool:
+    """Whether a function of the candidate's may bear it here: an `abs` or `range` of its own would be the judge's."""
+    return name.isidentifier() and not name.startswith("__") and not hasattr(builtins, name)
 
 
 def _passes(test: Callable[[], object]) -> bool:
@@ -59,8 +66,8 @@ def _proxy(name: str, line: Line) -> Callable[..., Any]:
         reply = line.receive()
         if "raised" in reply:
             kind = getattr(builtins, str(reply["raised"]["type"]), None)
-            known = isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, UnicodeError)
             message = str(reply["raised"]["message"])
+            known = isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, _STAYS_OUT)
             raise kind(message) if kind is not None and known else CandidateError(message)
         if "value" not in reply:
             raise CandidateError(str(reply.get("unplain")))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import builtins
 import keyword
 import math
 import warnings
@@ -54,6 +55,8 @@ def admit(params: PythonTestsParams) -> None:
     if params.cases is not None and not 1 <= len(params.cases) <= MAX_CASES:
         raise InvalidRequest(f"must hold 1 to {MAX_CASES} cases", param="cases")
     if params.code is not None:
+        if hasattr(builtins, params.entry):
+            raise InvalidRequest("is a builtin, which in test code is Python's own: give cases", param="entry")
         _admit_code(params.code)
 
 

@@ -139,6 +139,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"cases": [{"expect": 1, "foo": 1}]}, "cases[0]"),
     ({"entry": "1x", "code": BAD}, "entry"),
     ({"entry": "class", "code": BAD}, "entry"),
+    ({"entry": "sum", "code": BAD}, "entry"),
     ({"code": "def check(candidate: pass"}, "code"),
     ({"code": "x = 1"}, "code"),
     ({"code": "def check(): pass"}, "code"),
