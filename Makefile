@@ -73,6 +73,7 @@ docs: install-dev
 	$(BIN)/python -m gateway.telemetry.metrics_docs > docs/metrics.md
 	$(BIN)/python -m router.settings_docs > docs/configuration.md
 	$(BIN)/python -m deploy.grafana deploy/grafana/dashboards
+	$(BIN)/python -m deploy.prometheus.operator_rules > deploy/kubernetes/rules.yaml
 
 # The pages as a site, in site/: any broken link or anchor fails it.
 site: install-dev

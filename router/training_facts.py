@@ -32,6 +32,7 @@ class TrainingFacts(msgspec.Struct, frozen=True):
     waiting_groups: int = 0  # trainable and unread, when last looked
     read_until: float | None = None  # when the newest group was made that a cycle has read
     scores: tuple[HeldoutScore, ...] = ()
+    looked_at: float | None = None  # when `train --if-due` last came to its end, due or not
 
     def scored(self, score: HeldoutScore) -> TrainingFacts:
         """The facts with a score in the place of an older one of the same policy and suite."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -42,7 +43,8 @@ def run_if_due(place: Place, training: TrainingSection, crew: Crew, as_json: boo
     )
     try:
         ended = runner.run()
-        tell_cycles(place.state_dir, runner.ledger, ended.new.number if isinstance(ended, NotDue) else 0)
+        waiting = ended.new.number if isinstance(ended, NotDue) else 0
+        tell_cycles(place.state_dir, runner.ledger, waiting, time.time())
     except OSError as error:
         raise TrainingError(f"the cycle cannot go on: {error}: run this again once it is cured") from error
     return _as_json(ended) if as_json else _as_text(ended)

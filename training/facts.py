@@ -12,8 +12,8 @@ from training.ledger import Exit, Ledger
 _JUDGED = (Exit.PROMOTED, Exit.HELD, Exit.DROPPED, Exit.WITHDRAWN)
 
 
-def tell_cycles(state_dir: Path, ledger: Ledger, waiting_groups: int) -> None:
-    """Say how the cycles ended so far, and how many groups wait. Raises `TrainingError`, `OSError`."""
+def tell_cycles(state_dir: Path, ledger: Ledger, waiting_groups: int, now: float) -> None:
+    """Say how cycles ended so far, and how many groups wait at Unix time `now`. Raises `TrainingError`, `OSError`."""
     cycles = ledger.cycles()
     ended = Counter(str(cycle.exit) for cycle in cycles)
     seconds = [cycle.seconds.get("train", 0.0) for cycle in cycles]
@@ -23,6 +23,7 @@ def tell_cycles(state_dir: Path, ledger: Ledger, waiting_groups: int) -> None:
         last_success=max((cycle.ts for cycle in cycles if cycle.exit in _JUDGED), default=None),
         last_seconds=seconds[-1] if seconds else None,
         seconds=sum(seconds),
+        looked_at=now,
         waiting_groups=waiting_groups,
         read_until=max(read, default=None),
         scores=load_training_facts(state_dir).scores,

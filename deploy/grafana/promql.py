@@ -93,7 +93,8 @@ def all_in_per_solved(span: str) -> str:
 
 def idle(span: str) -> str:
     """What the engines' machines cost over `span` beyond the tokens that were attributed to answers and judging."""
-    engine = f"max(increase(thinktwice_engine_cost_usd_total[{span}]))"
+    # Every 5 s a 720th of the hourly price, whichever gateway shows it: none need live as long as the span.
+    engine = f"sum_over_time(max(thinktwice_engine_usd_per_hour)[{span}:5s]) / 720"
     used = 'component=~"generation|full_groups|evaluation|judge"'
     return f"clamp_min({engine} - {increase('thinktwice_spending_usd_total', span, used)}, 0)"
 

@@ -26,10 +26,10 @@ _SPENDING = collected(
     ("component",),
 )
 _ENGINE = collected(
-    "engine_cost_usd_total",
-    "counter",
-    "What the engines' machines cost since this process began, by `[costs] engine_usd_per_hour`; without the tokens' "
-    "dollars it is idle cost",
+    "engine_usd_per_hour",
+    "gauge",
+    "What the engines' machines cost by the hour, `[costs] engine_usd_per_hour`; over a time, without the tokens' "
+    "dollars of it, that is idle cost",
 )
 FAMILIES = (_SPENDING, _ENGINE)
 
@@ -101,5 +101,5 @@ class Bill(Collector):
     def collect(self) -> Iterator[Metric]:
         """The components, and the engines' machines."""
         yield series(_SPENDING, {(component,): usd for component, usd in self.spent().items()})
-        engine = self.engine_usd()
-        yield series(_ENGINE, {} if engine is None else {(): engine})
+        hourly = self.costs.engine_usd_per_hour
+        yield series(_ENGINE, {} if hourly is None else {(): hourly})

@@ -32,6 +32,9 @@ _LAST_SUCCESS = collected(
     "gauge",
     "When a training cycle last brought a policy to a verdict, Unix time",
 )
+_LAST_LOOK = collected(
+    "training_last_look_timestamp_seconds", "gauge", "When `train --if-due` last came to its end, due or not, Unix time"
+)
 _DURATION = collected("training_duration_seconds", "gauge", "Training time of the last cycle")
 _TRAINING_COST = collected(
     "training_cost_usd_total", "counter", "Training time of all cycles at `[costs] trainer_usd_per_hour`"
@@ -59,8 +62,8 @@ _ROUTE_ERROR = collected(
     "Expected calibration error of the router's difficulty on prompts it was not fitted on",
 )
 FAMILIES = (
-    _RUNS, _LAST_SUCCESS, _DURATION, _TRAINING_COST, _LAG_RECORDS, _LAG_SECONDS, _SEGMENTS, _HELDOUT_RATE,
-    _HELDOUT_LOW, _HELDOUT_HIGH, _HELDOUT_N, _STAGE, _ROUTE_ERROR,
+    _RUNS, _LAST_SUCCESS, _LAST_LOOK, _DURATION, _TRAINING_COST, _LAG_RECORDS, _LAG_SECONDS, _SEGMENTS,
+    _HELDOUT_RATE, _HELDOUT_LOW, _HELDOUT_HIGH, _HELDOUT_N, _STAGE, _ROUTE_ERROR,
 )  # fmt: skip
 RESULTS = ("promoted", "held", "dropped", "withdrawn", "failed")
 
@@ -112,7 +115,8 @@ class StateFiles(Collector):
     def _training(self) -> Iterator[Metric]:
         facts = load_training_facts(self._state_dir)
         yield series(_RUNS, {(result,): facts.ended.get(result, 0) for result in RESULTS})
-        for family, value in ((_LAST_SUCCESS, facts.last_success), (_DURATION, facts.last_seconds)):
+        told = ((_LAST_SUCCESS, facts.last_success), (_LAST_LOOK, facts.looked_at), (_DURATION, facts.last_seconds))
+        for family, value in told:
             if value is not None:
                 yield series(family, {(): value})
         if (usd := self._priced(facts)) is not None:

@@ -51,6 +51,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServe
         for number in (1, 2):
             stack.round(number)
             stack.prometheus.wait_for(COUNTED, number * ORDINARY_A_ROUND)
+        stack.prometheus.wait_for("count(sum_over_time(max(thinktwice_engine_up)[5m:5s]))", 1)  # as `promql.idle` steps
         yield stack.prometheus
 
 

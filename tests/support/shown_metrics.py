@@ -27,7 +27,7 @@ def fill_state(folder: Path) -> None:
     (adapter / "weights").write_text("weights")
     name = PolicyRegistry(folder).register(adapter, {})
     score = HeldoutScore("eval", name, 61, 80)
-    facts = TrainingFacts({"held": 1}, 1.7e9, 60.0, 60.0, 12, 1.7e9, (score,))
+    facts = TrainingFacts({"held": 1}, 1.7e9, 60.0, 60.0, 12, 1.7e9, (score,), 1.7e9)
     save_training_facts(folder, facts)
     save_calibration(folder, calibration())
 

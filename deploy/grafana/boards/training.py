@@ -57,9 +57,13 @@ def _cycles() -> list[Panel]:
             units.Short,
         ),
         figure(
-            Text("Last cycle", "How long ago one reached a verdict, and the training time of the newest."),
+            Text(
+                "Last cycle",
+                "How long ago one reached a verdict, or looked for groups; the newest's training time.",
+            ),
             [
                 Query("time() - max(thinktwice_training_last_success_timestamp_seconds)", "since a verdict"),
+                Query("time() - max(thinktwice_training_last_look_timestamp_seconds)", "since a look"),
                 Query("max(thinktwice_training_duration_seconds)", "training time"),
             ],
             units.Seconds,

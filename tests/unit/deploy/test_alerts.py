@@ -29,7 +29,8 @@ CASES = ("audit_alerts.yml", "alert_cases.yml")
 def test_a_rule_names_metrics_and_records_that_exist(rule: dict[str, str]) -> None:
     promql_parser.parse(rule["expr"])
     known = {family.name for family in Metrics().catalogue} | {each["record"] for each in RECORDS}
-    known |= {f"{family.name}_bucket" for family in Metrics().catalogue if family.kind == "histogram"}
+    histograms = [family.name for family in Metrics().catalogue if family.kind == "histogram"]
+    known |= {name + part for name in histograms for part in ("_bucket", "_count")}
     names = set(re.findall(r"thinktwice[\w:]+", rule["expr"].replace('job="thinktwice"', "")))
     assert names <= known and (names or "up{" in rule["expr"])
 

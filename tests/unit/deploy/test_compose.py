@@ -27,6 +27,8 @@ from tests.support.prometheus_server import prometheus_folder
 FILES = sorted(DEPLOY.glob("compose*.yaml"))
 SHARED = ("redis", "gateway", "prometheus", "grafana")
 SERVICES = {"gpu": (*SHARED, "vllm", "trainer"), "cpu": (*SHARED, "engine", "trainer")}
+# The folders of the image that are made for its user, each by its own name.
+OWNED = re.findall(r"/var/lib/\S+", (DEPLOY / "Dockerfile").read_text())
 PINNED = re.compile(r"[a-z0-9/.-]+:v?\d+\.\d+\.\d+(-[a-z0-9]+)*(@sha256:[0-9a-f]{64})?")
 kinds = pytest.mark.parametrize("kind", SERVICES)
 
@@ -142,11 +144,12 @@ def test_an_adapter_has_one_path_for_all_and_an_engine_may_only_read_it(settings
         [engine, "gateway", "trainer"], policies
     )
     assert mounted[engine]["mode"] == "ro" and "mode" not in mounted["gateway"]
+    assert policies in OWNED
     for volume, path in (("state", settings.state.dir), ("log", settings.log.dir)):
         theirs = _mounted(volume, kind)
         theirs.pop("engine", None)  # it keeps the converted default model in the state
         assert theirs == {"gateway": [str(path)], "trainer": [str(path)]}
-        assert str(path) in (DEPLOY / "Dockerfile").read_text(), "a new volume takes its owner from the image's folder"
+        assert str(path) in OWNED, "a new volume takes its owner from the image's folder"
 
 
 @kinds

@@ -9,15 +9,17 @@ from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
+import yaml
 
+from deploy.prometheus.operator_rules import operator_rules
 from gateway.telemetry.metrics import Metrics
 from router.cli import GROUP, build_parser
 from router.settings import Settings, load_settings
-from tests.support.compose import flags, service
+from tests.support.compose import DEPLOY, flags, service
 from tests.support.manifests import FOLDER, container, kustomization, objects, of_kind, pods
 
 VERSIONS = ("1.31", "1.34", "1.37")  # 1.31: the oldest whose kubelets know `lifecycle.preStop.sleep` unasked
-OPERATOR = {"ServiceMonitor"}  # its schema is the Prometheus operator's, which no package carries
+OPERATOR = {"ServiceMonitor", "PrometheusRule"}  # their schemas are the Prometheus operator's, which no package carries
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +124,16 @@ def test_ports_names_and_labels_agree(settings: Settings) -> None:
     assert list(settings.backend.urls) == named and services["vllm"]["spec"]["clusterIP"] == "None"
     asked = urlsplit(settings.training.gateway_url)
     assert asked.hostname in services and asked.port == settings.server.port
-    monitor = of_kind("ServiceMonitor")["thinktwice"]["spec"]
-    assert monitor["selector"]["matchLabels"] == services["thinktwice"]["metadata"]["labels"]
-    assert monitor["endpoints"][0]["port"] == services["thinktwice"]["spec"]["ports"][0]["name"]
+    for name, monitor in of_kind("ServiceMonitor").items():  # by name, as the job of the dashboards' queries
+        assert monitor["spec"]["selector"]["matchLabels"] == services[name]["metadata"]["labels"]
+        assert monitor["spec"]["endpoints"][0]["port"] == services[name]["spec"]["ports"][0]["name"]
+
+
+def test_the_rules_are_those_of_the_other_deployments() -> None:
+    assert (FOLDER / "rules.yaml").read_text() == operator_rules()
+    groups = of_kind("PrometheusRule")["thinktwice"]["spec"]["groups"]
+    files = [yaml.safe_load((DEPLOY / "prometheus" / name).read_text()) for name in ("rules.yml", "alerts.yml")]
+    assert groups == [group for file in files for group in file["groups"]]
 
 
 def test_every_pod_has_a_network_policy_and_every_rule_one_to_answer_it() -> None:

@@ -12,17 +12,17 @@ from training.ledger import Cycle, Exit, Ledger
 
 def test_cycles_are_counted_by_how_they_ended(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    tell_cycles(tmp_path, ledger, 4)
-    assert load_training_facts(tmp_path) == TrainingFacts(waiting_groups=4)
+    tell_cycles(tmp_path, ledger, 4, 60.0)
+    assert load_training_facts(tmp_path) == TrainingFacts(waiting_groups=4, looked_at=60.0)
     for cycle in (
         Cycle("a", 0, ts=100.0, exit=Exit.HELD, seconds={"train": 5.0, "evaluate": 9.0}, last_group_at=50.0),
         Cycle("b", 0, ts=200.0, exit=Exit.FAILED, seconds={"train": 2.0}),
     ):
         ledger.begin(cycle)
         ledger.finish(cycle)
-    tell_cycles(tmp_path, ledger, 0)
+    tell_cycles(tmp_path, ledger, 0, 300.0)
     assert load_training_facts(tmp_path) == TrainingFacts(
-        {"held": 1, "failed": 1}, last_success=100.0, last_seconds=2.0, seconds=7.0, read_until=50.0
+        {"held": 1, "failed": 1}, last_success=100.0, last_seconds=2.0, seconds=7.0, read_until=50.0, looked_at=300.0
     )
 
 

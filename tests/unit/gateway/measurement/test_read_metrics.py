@@ -52,7 +52,7 @@ class TestBill:
         spent = {"generation": 1.0, "full_groups": 5.0, "evaluation": 7.0, "verification": 0.012, "audit": 0.5}
         expected = {f'component="{name}"': pytest.approx(usd) for name, usd in (spent | {"judge": 6.0}).items()}
         assert shown(metrics, "spending_usd_total") == expected
-        assert shown(metrics, "engine_cost_usd_total") == {}
+        assert shown(metrics, "engine_usd_per_hour") == {}
 
     def test_what_has_no_price_is_missing_and_not_0(self) -> None:
         assert set(Bill().spent()) == {Component.GENERATION, Component.FULL_GROUPS, Component.EVALUATION}
@@ -100,11 +100,12 @@ class TestShadow:
 class TestStateFiles:
     def test_training_and_held_out_scores(self, tmp_path: Path) -> None:
         score = HeldoutScore("eval", "policy-1-aaaaaaaa", 80, 100)
-        facts = TrainingFacts({"promoted": 2, "failed": 1}, 900.0, 60.0, 3600.0, 12, 400.0, (score,))
+        facts = TrainingFacts({"promoted": 2, "failed": 1}, 900.0, 60.0, 3600.0, 12, 400.0, (score,), looked_at=950.0)
         save_training_facts(tmp_path, facts)
         metrics = with_files(tmp_path, tmp_path / "log")
         assert shown(metrics, "training_runs_total")['result="promoted"'] == 2
         assert shown(metrics, "training_last_success_timestamp_seconds") == {"": 900.0}
+        assert shown(metrics, "training_last_look_timestamp_seconds") == {"": 950.0}
         assert shown(metrics, "training_duration_seconds") == {"": 60.0}
         assert shown(metrics, "training_cost_usd_total") == {"": pytest.approx(3.6)}
         assert shown(metrics, "grouplog_lag_records") == {'consumer="trainer"': 12}
