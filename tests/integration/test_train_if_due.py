@@ -10,18 +10,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from gateway.local.children import free_port
 from router.errors import ConfigError, TrainingError
-from router.fs import try_lock
+from router.fs import locked, try_lock
 from router.log.segments import CORRUPT
 from router.policy_history import Action
+from router.registry import PolicyRegistry
 from tests.support.gateway_process import GatewayProcess
 from tests.support.mock_engine import MODEL, MockEngine
 from tests.support.scripted_gateway import Respond, ScriptedGateway, completion
@@ -33,6 +35,8 @@ from training.ledger import Ledger
 from training.page import PAGE
 
 QUESTIONS, GROUPS = 60, 4
+NO_ONE = "http://127.0.0.1:9"  # the port is privileged
+TIMEOUT_S = 300  # of processes that import torch on cores that others use too
 CONFIG = """
 [backend]
 model = "{model}"
@@ -70,14 +74,25 @@ def run(given: list[str]) -> int:
     return code
 
 
-def started(given: list[str], file_bytes: int = resource.RLIM_INFINITY) -> subprocess.Popen[str]:
-    """The command, in a process of its own that can write files of so many bytes."""
+@contextmanager
+def started(given: list[str], file_bytes: int = resource.RLIM_INFINITY) -> Iterator[subprocess.Popen[str]]:
+    """The command, in a process of its own that can write files of so many bytes, and that is gone at the end."""
+    limit = f"resource.setrlimit(resource.RLIMIT_FSIZE, ({file_bytes}, {file_bytes}))"
+    become = "os.execv(sys.executable, [sys.executable, '-m', 'router', *sys.argv[1:]])"
+    command = [sys.executable, "-c", f"import os, resource, sys; {limit}; {become}", *given]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen(
-        [sys.executable, "-m", "router", *given], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (file_bytes, file_bytes))  # long before it writes anything
-    return child
+    with subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def how_it_ends(given: list[str], file_bytes: int = resource.RLIM_INFINITY) -> tuple[int, str, str]:
+    """Exit code, output and complaints of the command in a process of its own."""
+    with started(given, file_bytes) as child:
+        out, err = child.communicate(timeout=TIMEOUT_S)
+        return child.returncode, out, err
 
 
 def ledger(shop: Workshop) -> list[dict[str, Any]]:
@@ -96,13 +111,22 @@ def better(parent: str) -> Respond:
     return respond
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a gateway serves whenever it is asked: the registered policies, beside the base model."""
+
+    registry: PolicyRegistry
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("tiny", "champion", *self.registry.names()))
+
+
 def gateway_of(shop: Workshop, respond: Respond) -> ScriptedGateway:
-    """One that knows the policies registered by now."""
-    return ScriptedGateway(respond, models=("tiny", "champion", *shop.registry.names()))
+    return ScriptedGateway(respond, models=Served(shop.registry))
 
 
 def wait_until(found: Callable[[], bool], child: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + TIMEOUT_S
     while not found():
         assert child.poll() is None, child.communicate()
         assert time.monotonic() < deadline
@@ -114,10 +138,8 @@ def test_a_real_gateway_judges_the_candidate(tmp_path: Path) -> None:
     shop = workshop(home)
     write_log(shop.place.log_dir, [mixed_group(tiny_model(), number, MODEL, MODEL) for number in range(GROUPS)])
     with MockEngine() as engine, GatewayProcess(home, engine.url) as gateway:
-        given = flags(shop, gateway.url, MODEL)
-        child = started([*given, "--json"])
-        out, err = child.communicate(timeout=200)
-    assert (child.returncode, err) == (0, "")
+        code, out, err = how_it_ends([*flags(shop, gateway.url, MODEL), "--json"])
+    assert (code, err) == (0, "")
     [line] = ledger(shop)
     assert json.loads(out) == line
     [policy] = shop.registry.policies()
@@ -137,7 +159,7 @@ def test_not_due_says_how_many_there_are_and_trains_nothing(shop: Workshop, caps
     shop.log(tiny_model(), GROUPS - 1)
     damaged = write_log(shop.place.log_dir, [mixed_group(tiny_model(), 50)])
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    given = flags(shop, "http://127.0.0.1:9")
+    given = flags(shop, NO_ONE)
     assert run(given) == 0
     said = f"not due: {GROUPS - 1} new trainable groups, {GROUPS} are needed; dropped: damaged_segment 1\n"
     assert capsys.readouterr() == (said, "")
@@ -155,7 +177,7 @@ def test_without_a_gateway_the_candidate_waits_and_the_next_run_promotes_it(
 ) -> None:
     shop.log(tiny_model(), GROUPS)
     with pytest.raises(TrainingError, match=r"no gateway answers at .*stays pending: the next run judges it") as found:
-        run(flags(shop, f"http://127.0.0.1:{free_port()}"))
+        run(flags(shop, NO_ONE))
     assert "\n" not in str(found.value)
     [policy] = shop.registry.policies()
     assert ledger(shop) == [] and shop.registry.champion().policy is None
@@ -167,19 +189,17 @@ def test_without_a_gateway_the_candidate_waits_and_the_next_run_promotes_it(
     [line] = ledger(shop)
     flip = shop.registry.history()[-1]
     assert (flip.action, flip.policy, flip.actor, flip.reason) == (Action.PROMOTE, policy.name, "train", line["why"])
-    assert run(flags(shop, "http://127.0.0.1:9")) == 0
+    assert run(flags(shop, NO_ONE)) == 0
     assert "not due: 0 new" in capsys.readouterr().out
     assert len(ledger(shop)) == 1
 
 
 def test_a_command_killed_in_training_and_in_evaluation_is_made_good(shop: Workshop) -> None:
-    shop.log(tiny_model(), 400)
-    given = flags(shop, f"http://127.0.0.1:{free_port()}")
+    shop.log(tiny_model(), 40)
     training = shop.place.state_dir / "training"
-    child = started(given)
-    wait_until(lambda: any(training.glob("*/metrics.jsonl")), child)
-    child.kill()
-    child.communicate()
+    training.mkdir(parents=True)
+    with locked(shop.place.state_dir / "registry.lock"), started(flags(shop, NO_ONE)) as child:
+        wait_until(lambda: any(training.glob("*/metrics.jsonl")), child)  # and it cannot register what it makes
     assert shop.registry.policies() == () and ledger(shop) == []
     assert Ledger(training).unfinished() is not None
 
@@ -187,18 +207,15 @@ def test_a_command_killed_in_training_and_in_evaluation_is_made_good(shop: Works
 
     def stalled(body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
         asked.set()
-        release.wait(60)
+        release.wait()
         return better("tiny")(body)
 
-    gateway = ScriptedGateway(stalled)
-    with gateway:
-        child = started(flags(shop, gateway.url))
-        wait_until(lambda: bool(shop.registry.names()), child)
-        gateway.models = ("tiny", "champion", *shop.registry.names())
-        wait_until(asked.is_set, child)
-        child.kill()
-        child.communicate()
-        release.set()
+    with gateway_of(shop, stalled) as gateway:
+        try:
+            with started(flags(shop, gateway.url)) as child:
+                wait_until(asked.is_set, child)
+        finally:
+            release.set()
     assert ledger(shop) == [] and shop.registry.champion().policy is None
 
     with gateway_of(shop, better("tiny")) as gateway:
@@ -215,7 +232,7 @@ def test_two_trainers_at_once_are_one(shop: Workshop, due: list[str], capsys: py
     (shop.place.state_dir / "training").mkdir(parents=True)
     lock = try_lock(shop.place.state_dir / "training" / "lock")
     assert lock is not None
-    given = [each for each in flags(shop, "http://127.0.0.1:9") if each != "--if-due"] + due
+    given = [each for each in flags(shop, NO_ONE) if each != "--if-due"] + due
     assert run(given) == 75
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
@@ -236,7 +253,7 @@ def test_two_trainers_at_once_are_one(shop: Workshop, due: list[str], capsys: py
 )
 def test_what_a_cycle_needs_is_checked_before_it_begins(shop: Workshop, old: str, new: str, reason: str) -> None:
     shop.log(tiny_model(), GROUPS)
-    given = flags(shop, "http://127.0.0.1:9")
+    given = flags(shop, NO_ONE)
     file = Path(given[given.index("--config") + 1])
     file.write_text(file.read_text().replace(old, new))
     with pytest.raises(ConfigError, match=reason) as found:
@@ -247,19 +264,17 @@ def test_what_a_cycle_needs_is_checked_before_it_begins(shop: Workshop, old: str
 
 def test_a_full_disk_is_one_line_and_a_line_of_the_ledger(shop: Workshop) -> None:
     shop.log(tiny_model(), GROUPS)
-    given = flags(shop, "http://127.0.0.1:9")
+    given = flags(shop, NO_ONE)
     file = Path(given[given.index("--config") + 1])
     file.write_text(file.read_text().replace("rank = 4", "rank = 32"))
-    child = started(given, file_bytes=17_000)  # the ledger fits, the adapter does not
-    out, err = child.communicate(timeout=120)
-    assert (child.returncode, out, err.count("\n")) == (1, "", 1)
+    code, out, err = how_it_ends(given, file_bytes=17_000)  # the ledger fits, the adapter does not
+    assert (code, out, err.count("\n")) == (1, "", 1)
     assert "training failed: cannot write the adapter: " in err and "serving is as it was" in err
     [line] = ledger(shop)
     assert line["exit"] == "failed" and "File too large" in line["why"]
     assert shop.registry.policies() == () and shop.registry.champion().policy is None
-    child = started(given, file_bytes=64)  # not even a line of metrics
-    out, err = child.communicate(timeout=120)
-    assert (child.returncode, out, err.count("\n")) == (1, "", 1)
+    code, out, err = how_it_ends(given, file_bytes=64)  # not even a line of metrics
+    assert (code, out, err.count("\n")) == (1, "", 1)
     assert "the cycle cannot go on: " in err
     assert shop.registry.policies() == () and len(ledger(shop)) == 1
 
@@ -267,7 +282,7 @@ def test_a_full_disk_is_one_line_and_a_line_of_the_ledger(shop: Workshop) -> Non
 def test_a_training_that_fails_is_one_line_and_a_line_of_the_ledger(shop: Workshop) -> None:
     shop.log(tiny_model(seed=1), GROUPS)
     with pytest.raises(TrainingError, match=r"training failed: the rows of .* serving is as it was") as found:
-        run(flags(shop, "http://127.0.0.1:9"))
+        run(flags(shop, NO_ONE))
     assert "\n" not in str(found.value)
     [line] = ledger(shop)
     assert (line["exit"], line["policy"], line["verdict"]) == ("failed", None, None)

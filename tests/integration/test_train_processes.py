@@ -18,6 +18,8 @@ from tests.support.tiny_policy import tiny_model
 from tests.support.workshop import Workshop, workshop
 from training.run import METRICS
 
+TIMEOUT_S = 300  # of processes that import torch on cores that others use too
+PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 SHARDED = Path(__file__).parents[2] / "deploy" / "accelerate-fsdp.yaml"
 
 Ended: TypeAlias = tuple[int, str, str]  # exit code, output and complaints
@@ -32,26 +34,33 @@ def run_sharded(shop: Workshop, state_dir: Path, config: Path) -> list[Ended]:
     """How `accelerate launch` ended with the file that is shipped, and what both processes said."""
     launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", str(SHARDED)]
     shape = ["--num_processes", "2", "--main_process_port", str(free_port()), "-m", "tests.support.sharded_on_cpu"]
-    done = subprocess.run(
-        [*launch, *shape, *train_command(shop, state_dir, config)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    return [(done.returncode, done.stdout, done.stderr)]
+    return ended(
+        subprocess.Popen([*launch, *shape, *train_command(shop, state_dir, config)], **PIPES, env=environment())
+    )
 
 
 def run_pair(shop: Workshop, state_dir: Path, config: Path) -> list[Ended]:
     """How the leader and its follower ended."""
     command = [sys.executable, "-m", "router", *train_command(shop, state_dir, config)]
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "ACCELERATE_USE_CPU": "1"}
-    ranks = [
-        subprocess.Popen(
-            command, env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in "01"
-    ]  # fmt: skip
-    told = [rank.communicate(timeout=120) for rank in ranks]
-    return [(rank.returncode, out, err) for rank, (out, err) in zip(ranks, told, strict=True)]
+    ranks = [environment(**shared, RANK=rank, LOCAL_RANK=rank) for rank in "01"]
+    return ended(*(subprocess.Popen(command, **PIPES, env=rank) for rank in ranks))
+
+
+def environment(**more: str) -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1"} | more
+
+
+def ended(*children: subprocess.Popen[str]) -> list[Ended]:
+    """How they ended; none is left running when one does not."""
+    try:
+        told = [child.communicate(timeout=TIMEOUT_S) for child in children]
+    finally:
+        for child in children:
+            child.terminate()  # and not killed: a launcher ends its own
+        for child in children:
+            child.wait()
+    return [(child.returncode, out, err) for child, (out, err) in zip(children, told, strict=True)]
 
 
 @pytest.mark.parametrize("run", [run_pair, run_sharded])

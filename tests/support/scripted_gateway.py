@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,7 +42,7 @@ class ScriptedGateway:
     """Use as a context manager. `requests` are headers and body of the chat requests, as they came."""
 
     respond: Respond
-    models: tuple[str, ...] = ("base", "champion", CHAMPION, CANDIDATE)
+    models: Iterable[str] = ("base", "champion", CHAMPION, CANDIDATE)
     requests: list[tuple[dict[str, str], dict[str, Any]]] = field(default_factory=list)
     _server: ThreadingHTTPServer | None = None
     _thread: threading.Thread | None = None

@@ -314,7 +314,7 @@ def test_an_interrupt_prints_no_verdict(data: Path) -> None:
     def respond(body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
         if number_of(body) == 0:
             asked.set()
-            release.wait(30)
+            release.wait()
         return better(body)
 
     with ScriptedGateway(respond) as gateway:
@@ -324,8 +324,11 @@ def test_an_interrupt_prints_no_verdict(data: Path) -> None:
         )
         flags = ["--candidate", CANDIDATE, "--data", str(data), "--url", gateway.url]
         with subprocess.Popen([sys.executable, "-c", code, "evaluate", *flags], stdout=subprocess.PIPE) as child:
-            assert asked.wait(60)
-            child.send_signal(signal.SIGINT)
-            printed, _ = child.communicate(timeout=30)
-        release.set()
+            try:
+                assert asked.wait(300)
+                child.send_signal(signal.SIGINT)
+                printed, _ = child.communicate(timeout=300)
+            finally:
+                child.kill()
+                release.set()
     assert child.returncode == -signal.SIGINT and printed == b""
