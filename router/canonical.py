@@ -10,7 +10,6 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -172,8 +171,7 @@ def _numbers_by_value(value: Any) -> Any:
     if isinstance(value, list):
         return [_numbers_by_value(item) for item in value]
     if isinstance(value, Decimal):
-        fraction = Fraction(value)
-        return fraction.numerator if fraction.denominator == 1 else _shortest(value)
+        return int(value) if value == value.to_integral_value() else _shortest(value)
     return value
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any, NoReturn
 
@@ -14,7 +15,7 @@ MAX_DEPTH = 64  # jsonschema-rs overflows its stack on data some 100 000 deep
 _MIN_EXPONENT = -324  # of the smallest double
 _OPENING, _CLOSING = "[{", "]}"
 _FENCE = re.compile(r"^[ \t]*```[^\n`]*$", re.MULTILINE)
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(r'"[^"\\]*+(?:\\.?[^"\\]*+)*+(?:"|\Z)', re.DOTALL)  # in one pass, closed or not
 _BRACKET = re.compile(r"[\[\]{}]")
 
 
@@ -62,8 +63,7 @@ def depth(text: str) -> int:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise NotJson(f"the key {twice!r} appears twice in one object", twice)
     return value
 
@@ -78,7 +78,10 @@ def _float(digits: str) -> float:
 
 
 def _decimal(digits: str) -> Decimal:
-    value = Decimal(digits)
+    try:
+        value = Decimal(digits)
+    except InvalidOperation as error:  # an exponent of more digits than it has
+        raise NotJson(f"the number {digits[:32]} is out of range") from error
     if value and (value.adjusted() < _MIN_EXPONENT or not math.isfinite(float(value))):
         raise NotJson(f"the number {digits[:32]} is out of range")
     return value

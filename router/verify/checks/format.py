@@ -15,7 +15,7 @@ MAX_TOKENS = 1_000_000
 MIN_STEPS = 2
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
-_STEP = re.compile(r"^[ \t]*(?:[*#]*[ \t]*)?(?:step[ \t]+)?(\d{1,3})[ \t]*[.):]", re.IGNORECASE | re.MULTILINE)
+_STEP = re.compile(r"^[ \t]*+(?:[*#]++[ \t]*+)?(?:step[ \t]+)?(\d{1,3})[ \t]*[.):]", re.IGNORECASE | re.MULTILINE)
 
 
 class FormatParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -29,6 +29,8 @@ def test_what_json_writes_is_read_back(value: object) -> None:
         (b'{"a": NaN}', "NaN"),
         (b'{"a": Infinity}', "Infinity"),
         (b'{"a": 1e999}', "out of range"),
+        (b'{"a": 1e99999999999999999999}', "out of range"),
+        (b'{"a": 0e-99999999999999999999}', "out of range"),
         (b'{"a": ' + b"9" * 5000 + b"}", "64 bits"),
         (b'{"a": 18446744073709551616}', "64 bits"),
         (b'{"a": -9223372036854775809}', "64 bits"),
