@@ -52,6 +52,6 @@ def decode(coded: Any, depth: int = MAX_DEPTH) -> Any:
             return tuple(items)
         if tag == "d":
             return {decode(key, depth - 1): decode(item, depth - 1) for key, item in content}
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise NotPlain("something that is no coded value") from error
     raise NotPlain("something that is no coded value")

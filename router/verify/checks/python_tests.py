@@ -101,15 +101,17 @@ async def _run_tests(
         async with asyncio.timeout_at(deadline):
             message = await tests.ask(request)
         for _ in range(_MAX_CALLS):
-            if "call" not in message:
-                return _verdict(message)
-            calling = {"op": "call", "name": str(message["call"]), "state": True}
-            reply = await ask(candidate, calling | {each: message[each] for each in ("args", "kwargs")}, deadline)
+            match message:
+                case {"call": str(name), "args": args, "kwargs": kwargs}:
+                    calling = {"op": "call", "name": name, "args": args, "kwargs": kwargs, "state": True}
+                case _:
+                    return _verdict(message)
+            reply = await ask(candidate, calling, deadline)
             async with asyncio.timeout_at(deadline):
                 message = await tests.ask(reply)
     except TimeoutError:
         return Judgement(Outcome.TIMEOUT, None, "the test code is over its deadline")
-    except (BoxEnded, KeyError):
+    except BoxEnded:
         return undecided("the process of the test code ended")
     return undecided("the test code calls too often")
 

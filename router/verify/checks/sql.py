@@ -67,7 +67,7 @@ def admit(params: SqlParams) -> None:
     for index, fixture in enumerate(params.fixtures or []):
         if len(fixture.expect) > MAX_ROWS or len({len(row) for row in fixture.expect}) > 1:
             raise InvalidRequest(f"must be at most {MAX_ROWS} rows of equal length", param=f"fixtures[{index}].expect")
-        if any(isinstance(cell, int) and not -_INT64 <= cell < _INT64 for row in fixture.expect for cell in row):
+        if not all(map(_holdable, fixture.expect)):
             raise InvalidRequest("has an integer that SQLite cannot hold", param=f"fixtures[{index}].expect")
     if params.fixtures is not None and not any(fixture.expect for fixture in params.fixtures):
         raise InvalidRequest("must expect a row at least once", param="fixtures")
@@ -129,9 +129,14 @@ async def _rows(box: Box, setup: str, query: str, deadline: float) -> tuple[str,
     answer = await call(box, "rows", [setup, query], {}, deadline)
     if isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], list):
         kind, rows = answer
-        if isinstance(kind, str) and all(isinstance(row, list) for row in rows):
+        if isinstance(kind, str) and all(isinstance(row, list) and _holdable(row) for row in rows):
             return kind, rows
     raise CandidateFailed("not rows")
+
+
+def _holdable(row: Row) -> bool:
+    """Whether SQLite can hold the integers of a row."""
+    return all(not isinstance(cell, int) or -_INT64 <= cell < _INT64 for cell in row)
 
 
 def same_rows(expected: Sequence[Row], found: Sequence[Row], *, ordered: bool) -> bool:

@@ -109,7 +109,7 @@ async def _expected(params: SqlParams, box: Box, deadline: float) -> list[_Datab
     databases: list[_Database] = []
     await load(box, _SOURCE.read_text(), deadline)
     for setup in params.setup or []:
-        for change in ("", *await call(box, "changes", [setup], {}, deadline)):
+        for change in ("", *await _changes(box, setup, deadline)):
             rows = await _answer(box, setup, change, query, False, deadline)
             backwards = await _answer(box, setup, change, query, True, deadline)
             if rows is not None and backwards is not None and agree(rows, backwards, ordered=False):
@@ -117,6 +117,14 @@ async def _expected(params: SqlParams, box: Box, deadline: float) -> list[_Datab
             elif not change:  # nor would its neighbours tell more
                 break
     return databases
+
+
+async def _changes(box: Box, setup: str, deadline: float) -> list[str]:
+    """What makes each neighbour of a fixture. Raises `CandidateFailed`."""
+    found = await call(box, "changes", [setup], {}, deadline)
+    if isinstance(found, list) and all(isinstance(change, str) for change in found):
+        return found
+    raise CandidateFailed("not changes")
 
 
 async def _answer(box: Box, setup: str, change: str, query: str, backwards: bool, deadline: float) -> Rows | None:
