@@ -39,7 +39,10 @@ class Box:
     @classmethod
     async def start(cls, launcher: Launcher, program: Program | None = None) -> Box:
         """A sandbox that has confined itself and waits, or has become `program`. Raises `SandboxUnavailable`."""
-        info, info_write = os.pipe()
+        try:
+            info, info_write = os.pipe()
+        except OSError as error:
+            raise SandboxUnavailable(f"a sandbox cannot be started: {error}") from error
         box = None
         try:
             process = await asyncio.create_subprocess_exec(

@@ -23,8 +23,15 @@ _SOURCE = Path(inside.__file__).parent / "canary.py"
 async def probe(sandbox: Sandbox) -> str | None:
     """What is wrong with the sandbox, in one line, or None: bait is laid out on this machine and must not be taken.
 
-    Raises `SandboxUnavailable` when no sandbox could be had to try.
+    Raises `SandboxUnavailable` when no sandbox could be had to try, or no bait be laid out.
     """
+    try:
+        return await _probe(sandbox)
+    except OSError as error:  # no descriptor, process or space is left
+        raise SandboxUnavailable(f"the sandbox cannot be probed: {error}") from error
+
+
+async def _probe(sandbox: Sandbox) -> str | None:
     secret = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="thinktwice-canary-") as folder, _listener() as bait:
         bystander = await asyncio.create_subprocess_exec(

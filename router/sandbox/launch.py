@@ -143,14 +143,17 @@ def _runtime(uid: int | None) -> Runtime:
     """This process's own interpreter, or the system's where the sandbox's user cannot reach that one."""
     own = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
     for python in (own, "/usr/bin/python3"):
-        asked = subprocess.run(
-            [*_become(uid), python, *_FLAGS, "-c", _ASK_PYTHON],
-            env=ENVIRONMENT,
-            capture_output=True,
-            timeout=30,
-            cwd="/",
-            check=False,
-        )
+        try:
+            asked = subprocess.run(
+                [*_become(uid), python, *_FLAGS, "-c", _ASK_PYTHON],
+                env=ENVIRONMENT,
+                capture_output=True,
+                timeout=30,
+                cwd="/",
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise SandboxUnavailable(f"no Python can be started: {error}") from error
         if asked.returncode == 0:
             prefix, *libraries = json.loads(asked.stdout)
             return Runtime(python, prefix, (*dict.fromkeys(libraries), *SYSTEM_LIBRARIES))
