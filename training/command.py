@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from router.errors import ConfigError, TrainingError
+from router.errors import ConfigError, ThinkTwiceError, TrainingError
 from training.crew import Crew
 from training.sole import sole_trainer
 
@@ -138,7 +138,9 @@ def _run(args: argparse.Namespace, settings: Settings, model: Path, crew: Crew) 
     if args.if_due:
         from training.cycle_command import run_if_due  # noqa: PLC0415
 
-        return run_if_due(place, settings.training, crew, args.json)
+        told = run_if_due(place, settings.training, crew, args.json)
+        _recalibrate(settings)
+        return told
     from training.progress import training_bar  # noqa: PLC0415
     from training.run import train  # noqa: PLC0415
 
@@ -147,6 +149,19 @@ def _run(args: argparse.Namespace, settings: Settings, model: Path, crew: Crew) 
     for problem in report.counts.problems:
         print(problem, file=sys.stderr)
     return json.dumps(report.as_dict()) if args.json else _as_text(report)
+
+
+def _recalibrate(settings: Settings) -> None:
+    """Let the router's calibration follow the champion. The cycle has ended: what goes wrong here is said, no more."""
+    from training.recalibrate import recalibrate  # noqa: PLC0415  # numpy
+
+    try:
+        found = recalibrate(settings)
+    except (ThinkTwiceError, OSError) as error:
+        print(f"the router was not calibrated: {error}", file=sys.stderr)
+        return
+    if found is not None:
+        print(f"calibrated the router for {found.policy} on {found.prompts} prompts", file=sys.stderr)
 
 
 def _check_together(args: argparse.Namespace, crew: Crew) -> None:

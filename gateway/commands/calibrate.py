@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -12,7 +11,6 @@ from gateway.commands.replay_options import add_source, bank_problems, logged_gr
 from router.errors import ConfigError
 
 if TYPE_CHECKING:
-    from router.calibration.fit import Fitted
     from router.calibration.model import Calibration, Escalated, Target
     from router.calibration.observe import Observation
     from router.settings import Settings
@@ -38,17 +36,20 @@ def register(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, write and report. Raises `CalibrationError` when there is too little to fit, and `ConfigError`."""
-    from msgspec import structs  # noqa: PLC0415  # quick `--help`
-
-    from router.calibration.file import save_calibration  # noqa: PLC0415
-    from router.calibration.fit import fit  # noqa: PLC0415
+    from router.calibration.file import save_calibration  # noqa: PLC0415  # quick `--help`
     from router.settings import load_settings  # noqa: PLC0415
+    from router.simulation.refit import refit  # noqa: PLC0415
 
     settings = load_settings(args.config)
     data = _data(args, settings)
-    fitted = fit(data.observations, policy=data.policy, source=data.source, now=time.time(), seed=args.seed)
-    target = _target(settings, data, fitted)
-    found = structs.replace(fitted.calibration, escalations=data.escalations, target=target)
+    found = refit(
+        settings,
+        data.observations,
+        policy=data.policy,
+        source=data.source,
+        escalations=data.escalations,
+        seed=args.seed,
+    )
     path = None
     if not args.dry_run:
         try:
@@ -82,23 +83,6 @@ def _data(args: argparse.Namespace, settings: Settings) -> _Data:
     policy = policy_of(args, settings, groups)
     observations = observations_of(groups, policy, load_salt(settings.state.dir))
     return _Data(observations, policy, "group log", escalations_of(groups, policy))
-
-
-def _target(settings: Settings, data: _Data, fitted: Fitted) -> Target | None:
-    """What the configured solve rate costs, on the chances that each prompt had while it was held out."""
-    from router.calibration.target import Prospect, reaching  # noqa: PLC0415  # quick `--help`
-    from router.stopping import PassRate  # noqa: PLC0415
-
-    if settings.router.solve_rate_target is None:
-        return None
-    price = settings.prices.get(data.policy) or settings.prices.get(settings.backend.model or "")
-    share = price.input / price.output if price is not None and price.output else 0.0
-    lengths, strength = fitted.calibration.tokens, fitted.calibration.strength
-    prospects = [
-        Prospect(PassRate.of(chance, strength), lengths.of(each.features) + share * lengths.prompt)
-        for each, chance in zip(data.observations, fitted.held_out, strict=True)
-    ]
-    return reaching(settings.router.solve_rate_target, prospects, settings.router.max_samples)
 
 
 def _said(target: Target) -> str:
