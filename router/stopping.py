@@ -147,24 +147,27 @@ class VoteBelief:
 
     def evidence(self, seen: Seen) -> float:
         """Probability of what was seen, under all hypotheses together."""
-        rising = self._rising
-        all_wrong = rising.failed[seen.drawn] / rising.either[seen.drawn] / rising.spread[sum(seen.votes)]
-        shared = rising.powers[len(seen.votes)] * prod([_FACTORIAL[count - 1] for count in seen.votes])
-        return shared * (sum(self.weights(seen)) + all_wrong)
+        scale = self._scale(sum(seen.votes), seen.drawn)
+        shared = self._rising.powers[len(seen.votes)] * prod([_FACTORIAL[count - 1] for count in seen.votes])
+        right = sum(tilt * scale[count] for count, tilt in zip(seen.votes, seen.evidence, strict=True))
+        return shared * (right + scale[0])
 
     def _scale(self, answered: int, drawn: int) -> list[float]:
         """The likelihood of an answer's votes if it is right, by its votes from 0 to `answered`.
 
-        What all hypotheses share, `spread` for each answer and the orders in which it was joined, is left out.
+        What all hypotheses share, `spread` for each answer voted for and the orders in which it was joined, is left
+        out. That of 0 votes is so of any answer that nobody gave, and of none being right that somebody gave.
         """
         rising = self._rising
         whole = rising.either[drawn] * self.spread
-        return [
+        scale = [
             rising.solved[count]
             * rising.failed[drawn - count]
             / (_OWN[count] * rising.spread[answered - count] * whole)
             for count in range(answered + 1)
         ]
+        scale[0] *= self.spread  # it is no answer voted for, so that all of those share the spread: none is right
+        return scale
 
 
 def paying_batch(belief: VoteBelief, seen: Seen, most: int, worth: float) -> tuple[int, float]:

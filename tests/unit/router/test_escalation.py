@@ -1,4 +1,5 @@
-from math import exp
+from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
@@ -57,13 +58,30 @@ def larger(index: int, key: str, chance: float) -> Candidate:
     return Candidate(drawn.sample, key, drawn.checks, drawn.verdict, log_odds(chance), vote=0)
 
 
-@pytest.mark.parametrize("chance", [0.05, 0.3, 0.6, 0.95])
-def test_the_larger_models_word_weighs_its_log_odds_and_no_vote(chance: float) -> None:
-    """Against two votes of five its answer wins exactly where its odds exceed what the votes say for theirs."""
-    own = [candidate(index, key) for index, key in enumerate(("1", "1", "2", "3", "4"))]
-    leader, none = BELIEF.weights(SPLIT.seen)[0], BELIEF._scale(5, 5)[0]  # two votes, and no vote, of five drawn
-    elected = elect([*own, larger(5, "9", chance)], BELIEF).winner
-    assert (elected.sample.model == "big") == (none * exp(log_odds(chance)) > leader)
+def drawing(belief: VoteBelief, answers: Sequence[str | None], right: str | None) -> float:
+    """Chance of these answers, one after the other, when this one is right: an urn of passes, tables of wrong ones."""
+    joint, solved, tables = 1.0, 0, Counter[str]()
+    for drawn, answer in enumerate(answers):
+        mean = (belief.pass_rate.solved + solved) / (belief.pass_rate.solved + belief.pass_rate.failed + drawn)
+        joint *= mean if answer is not None and answer == right else 1.0 - mean
+        if answer is not None and answer == right:
+            solved += 1
+        elif answer is not None:
+            joint *= (tables[answer] or belief.spread) / (tables.total() + belief.spread)
+            tables[answer] += 1
+    return joint
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 20.0, 100.0])
+@pytest.mark.parametrize("answers", [("1", "1", "2", None, None), ("1", "1", "2", "3", "4"), ("1", "2", "3")])
+def test_the_larger_models_word_weighs_its_log_odds_and_no_vote(answers: Sequence[str | None], spread: float) -> None:
+    """Its answer that nobody gave wins where its odds exceed the likeliest one's against none of them being right."""
+    belief = VoteBelief(PassRate.of(0.3, 2.0), spread)
+    even = max(drawing(belief, answers, right) for right in answers if right) / drawing(belief, answers, None)
+    own = [candidate(index, key) for index, key in enumerate(answers)]
+    for odds, wins in ((even * 1.01, True), (even / 1.01, False)):
+        elected = elect([*own, larger(len(own), "9", odds / (1 + odds))], belief).winner
+        assert (elected.sample.model == "big") is wins
 
 
 def test_without_a_calibration_its_answer_breaks_no_majority() -> None:
