@@ -66,7 +66,7 @@ def _problem(group: GroupRecord, salt: bytes) -> Problem | None:
         return None
     return Problem(
         id=group.group_id,
-        prompt=Prompt(group.messages, group.options),
+        prompt=Prompt(group.messages, group.options, own[0].sampling),
         spec=VerificationSpec(specs, profile=group.profile),
         kind=TaskKind(group.task),
         prompt_tokens=len(group.prompt_token_ids or ()) or group.prompt_tokens,

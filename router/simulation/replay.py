@@ -11,6 +11,7 @@ from router.domain import Candidate
 from router.enums import Route, Stopped
 from router.escalation import gained, log_odds
 from router.plan import Plan, Tally, next_wave, stop_reason
+from router.sampling import batches
 from router.simulation.problem import Problem
 from router.stopping import VoteBelief
 from router.vote import elect
@@ -18,7 +19,7 @@ from router.vote import elect
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one group came to. Tokens as billed: a prompt for each wave, generated tokens until a sample was cut."""
+    """What one group came to. Tokens as billed: a prompt for each call, generated tokens until a sample was cut."""
 
     solved: float  # 1 or 0; a mean over orders lies between
     samples: float
@@ -74,7 +75,7 @@ class Replay:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self.decoded = Decoded()
-        self._launched = self._waves = self._tokens = 0
+        self._launched = self._waves = self._calls = self._tokens = 0
         self._last: LastWave | None = None
 
     @property
@@ -101,6 +102,7 @@ class Replay:
     def wave(self, count: int, stops: Callable[[], bool] = lambda: False) -> None:
         """Draw `count` samples; as soon as `stops` says so after one that ended, the others are cut where they are."""
         drawn = self._problem.samples[self._launched : self._launched + count]
+        self._calls += len(batches(self._problem.prompt.sampling, self._launched, len(drawn)))
         self._launched += len(drawn)
         self._waves += 1
         lengths = {candidate.sample.index: _length(candidate) for candidate in drawn}
@@ -124,7 +126,7 @@ class Replay:
             samples=self._launched + (last is not None),
             waves=self._waves + (last is not None),
             completion_tokens=self._tokens + completion,
-            prompt_tokens=self._waves * self._problem.prompt_tokens + prompt,
+            prompt_tokens=self._calls * self._problem.prompt_tokens + prompt,
             larger_completion=completion,
             larger_prompt=prompt,
         )

@@ -27,11 +27,13 @@ class BankBackend:
         """All samples of the draw."""
         samples = self._next(draw)
         choices = [_choice(index, sample, "message", _length(sample)) for index, sample in enumerate(samples)]
-        return {"model": draw.model, "prompt_token_ids": [1], "choices": choices, "usage": self._usage(draw, samples)}
+        return {"model": draw.model, "choices": choices, "usage": self._usage(draw, samples)}
 
     async def stream(self, draw: Draw) -> AsyncGenerator[Mapping[str, Any]]:
         """One token of each running sample a step; the text comes with the last."""
         samples = self._next(draw)
+        prompt = self._usage(draw, samples)["prompt_tokens"]
+        yield {"model": draw.model, "prompt_token_ids": [1] * prompt, "choices": []}
         for step in range(1, max(map(_length, samples)) + 1):
             for index, sample in enumerate(samples):
                 if step <= _length(sample):

@@ -33,7 +33,7 @@ async def live(
 ) -> list[Run]:
     """Every problem asked once."""
     changes = {"backend": MeteredBackend(engine(problems)), "verifier": NumericVerifier(), "larger": larger}
-    gateway = serving(state_dir, "", router=router, **changes)
+    gateway = serving(state_dir, "", router=router, deadline_s=600.0, **changes)
     service = AnswerService(gateway.deps)
 
     async def ask(problem: Problem) -> Run:
@@ -62,7 +62,7 @@ async def test_simulation_and_live_run_agree_within_the_interval(tmp_path: Path,
         router = router.learning(Learned(calibration, 4 * calibration.tokens.mean))
     expected = [simulated(each, router) for each in problems]
     came = await live(tmp_path, problems, router)
-    assert [run.solved for run in came] == [run.solved for run in expected]
+    assert [(run.solved, run.prompt_tokens) for run in came] == [(run.solved, run.prompt_tokens) for run in expected]
     told, bootstrap = Columns.of(expected, None), Bootstrap(PROBLEMS, seed=0)
     interval = bootstrap.estimate(bootstrap.means(told.tokens))
     tokens = sum(run.completion_tokens for run in came) / PROBLEMS
@@ -82,8 +82,8 @@ async def test_escalation_agrees_too(tmp_path: Path, value: float | None) -> Non
         expected.append(served(each, decision.route, plan, bank.last(number, 0, price, checked=True)))
     larger = larger_model(engine(bigger), PriceSection(input=0.0, output=2.0), usd_per_solve=value)
     came = await live(tmp_path, problems, router, larger)
-    known = [(run.solved, run.larger_completion) for run in expected]
-    assert [(run.solved, run.larger_completion) for run in came] == known
+    known = [(run.solved, run.larger_completion, run.prompt_tokens) for run in expected]
+    assert [(run.solved, run.larger_completion, run.prompt_tokens) for run in came] == known
     asked = sum(run.larger_completion > 0 for run in expected)
     failed = sum(not any(each.solved) for each in problems)
     assert 0 < asked <= failed and (asked == failed) == (value is None)

@@ -45,6 +45,7 @@ def test_audited_full_groups_of_the_policy_are_problems() -> None:
     [problem] = problems_of(groups, "base")
     assert problem.id == "full" and problem.solved == (True, False, True, False, False)
     assert problem.samples[0].verdict.verified and problem.spec.has_oracle
+    assert problem.prompt.sampling == groups[0].samples[0].sampling
 
 
 def test_every_decided_sample_is_observed_with_its_propensity() -> None:

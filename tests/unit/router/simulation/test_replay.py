@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from router.domain import Sampling
 from router.enums import Route
 from router.plan import Plan
 from router.simulation.baselines import adaptive_consistency, always, early_stopping_consistency, one_at_a_time, oracle
@@ -33,7 +34,13 @@ def test_a_wave_is_cut_where_its_first_pass_ended(mixed: Problem) -> None:
     plan = Plan(1, 5, oracle=True, quorum=0.9, belief=HARD)
     run = served(shaped(mixed, "a+aaa", [30, 10, 5, 5, 5]), Route.VOTE, plan)
     assert (run.solved, run.samples, run.waves, run.completion_tokens) == (1, 2, 1, 20)
-    assert run.prompt_tokens == mixed.prompt_tokens
+    assert run.prompt_tokens == 2 * mixed.prompt_tokens  # the first sample, of the client's settings, is a call apart
+
+
+def test_the_prompt_is_billed_once_a_call(mixed: Problem) -> None:
+    plain = replace(mixed.prompt, sampling=Sampling(temperature=1.0, top_p=1.0, top_k=-1, min_p=0.0))
+    assert always(5)(mixed).prompt_tokens == 2 * mixed.prompt_tokens
+    assert always(5)(replace(mixed, prompt=plain)).prompt_tokens == mixed.prompt_tokens
 
 
 def test_a_single_sample_is_escalated_only_when_it_fails(mixed: Problem) -> None:
