@@ -25,7 +25,7 @@ _ADDRESS_SPACE_BYTES = 512 * 1024 * 1024
 _LIMITS = {
     "RLIMIT_AS": _ADDRESS_SPACE_BYTES,
     "RLIMIT_STACK": 64 * 1024 * 1024,
-    "RLIMIT_CPU": 15,  # seconds: the parent holds the deadline, which is shorter
+    "RLIMIT_CPU": 25,  # seconds: the parent holds the deadlines, of which one sandbox has two of at most ten
     "RLIMIT_FSIZE": 0,
     "RLIMIT_CORE": 0,
     "RLIMIT_NOFILE": 64,

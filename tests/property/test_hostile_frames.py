@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,12 +13,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from router.enums import Outcome
-from router.sandbox.box import Box
 from router.sandbox.inside.values import NotPlain, decode
-from router.sandbox.sandbox import Job
 from router.verify.check_type import SandboxedCheck
 from router.verify.registry import SANDBOXED_TYPES
 from router.verify.second.sandboxed import SECOND_SANDBOXED
+from tests.support.scripted_boxes import ScriptedJob, value
 
 KEYS = st.sampled_from(["value", "raised", "unplain", "call", "args", "kwargs", "state", "type", "message", *"fltdx"])
 TEXTS = st.sampled_from(["0x1p99999", "-0x1p99999", "nan", "f", "add", "rows", "setup", "TypeError"]) | st.text(
@@ -40,7 +39,8 @@ FRAMES = (
     | st.fixed_dictionaries({"call": JSON, "args": JSON, "kwargs": JSON})
     | st.fixed_dictionaries({"raised": st.fixed_dictionaries({"type": TEXTS, "message": TEXTS})})
 )
-LOADED = {"value": {"l": ["f"]}}
+BOXES = 16  # more than a check opens
+LOADED = value(["f"])
 ROWS = {"value": {"t": ["rows", {"l": [{"l": [10**400]}]}]}}
 SETUPS = ["CREATE TABLE t (n); INSERT INTO t VALUES (1)", "CREATE TABLE t (n); INSERT INTO t VALUES (2)"]
 CHECKS: list[tuple[str, dict[str, Any]]] = [
@@ -52,32 +52,7 @@ CHECKS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-class Forger:
-    """Stands for a box whose process writes these frames, the last one without end."""
-
-    overflowed = False
-
-    def __init__(self, frames: Sequence[dict[str, Any]]) -> None:
-        self._frames = itertools.chain(frames, itertools.repeat(frames[-1]))
-
-    async def ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        return next(self._frames)
-
-    def kill(self) -> None:
-        pass
-
-
-class ForgedJob(Job):
-    """A job each of whose boxes says the same."""
-
-    def __init__(self, frames: Sequence[dict[str, Any]]) -> None:
-        self._frames = frames
-
-    async def open(self) -> Box:
-        return cast(Box, Forger(self._frames))
-
-
-@pytest.mark.parametrize(("name", "fields"), CHECKS, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(("name", "fields"), CHECKS, ids=lambda given: given if isinstance(given, str) else "")
 @settings(max_examples=50)
 @given(frames=st.lists(FRAMES, min_size=1, max_size=3), loads=st.booleans())
 @example(frames=[{"value": {"f": "0x1p99999"}}], loads=True)
@@ -93,7 +68,8 @@ def test_every_check_comes_to_an_outcome(
 
 
 async def judged(kind: SandboxedCheck[Any], fields: dict[str, Any], frames: Sequence[dict[str, Any]]) -> Outcome:
-    found = await kind.run(msgspec.convert(fields, kind.params), "text", ForgedJob(frames), 60.0)
+    job = ScriptedJob(*(itertools.chain(frames, itertools.repeat(frames[-1])) for _ in range(BOXES)))
+    found = await kind.run(msgspec.convert(fields, kind.params), "text", job, 60.0)
     return found.outcome
 
 
@@ -104,7 +80,7 @@ async def judged(kind: SandboxedCheck[Any], fields: dict[str, Any], frames: Sequ
 @example({"l": 10**4000})
 def test_reading_a_value_gives_one_or_the_one_error(coded: Any) -> None:
     try:
-        value = decode(coded)
+        read = decode(coded)
     except NotPlain:
         return
-    assert type(value) in (type(None), bool, int, float, str, list, tuple, dict)
+    assert type(read) in (type(None), bool, int, float, str, list, tuple, dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
+from typing import Any, Literal
 
 MAX_CHANGES = 16  # of one fixture
 MAX_ROWS = 2000
@@ -30,12 +30,16 @@ def changes(setup: str) -> list[str]:
     return [change for change in drops + doubles + cells if _allowed(database, change)][:MAX_CHANGES]
 
 
-def answer(setup: str, change: str, query: str, backwards: bool) -> list[list[Any]] | None:
+def answer(setup: str, change: str, query: str, backwards: bool) -> list[list[Any]] | Literal["setup"] | None:
     """The rows of a query after a change; None where it does not run or returns more than `MAX_ROWS`.
 
-    `backwards` has SQLite return rows that nothing sorts in the reverse order. A BLOB is the tuple `("blob", hex)`.
+    "setup" where that does not run. `backwards` has SQLite return rows that nothing sorts in the reverse order. A BLOB
+    is the tuple `("blob", hex)`.
     """
-    database = _database(setup)
+    try:
+        database = _database(setup)
+    except (sqlite3.Error, sqlite3.Warning, MemoryError):
+        return "setup"
     database.execute(change)
     database.execute("PRAGMA query_only = ON")
     database.execute(f"PRAGMA reverse_unordered_selects = {int(backwards)}")

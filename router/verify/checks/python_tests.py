@@ -11,7 +11,9 @@ import builtins
 import keyword
 import math
 import warnings
-from typing import Any
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -26,6 +28,7 @@ from router.verify.check_type import PASSED, Judgement, SandboxedCheck, failed, 
 MAX_CASES = 100
 MAX_CODE_CHARS = 16 * 1024
 _MAX_NESTING = 100  # of brackets; the parser itself gives up at 200
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _MAX_CALLS = 10_000  # of one test module
 _RTOL, _ZERO = 1e-9, 1e-12  # of the expected value's size; beside an expected 0
 
@@ -182,18 +185,47 @@ def _admit_code(code: str) -> None:
 
 
 def _admit_tests(module: ast.Module) -> None:
-    """Refuse code that tests nothing, or that cannot be called."""
-    functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
-    found = any(isinstance(node, ast.Assert) for node in module.body)
-    for function in functions:
-        required = len(function.args.posonlyargs) + len(function.args.args) - len(function.args.defaults)
-        if function.name == "check" or function.name.startswith("test_"):
-            found = True
-            if required != int(function.name == "check"):
-                takes = "one argument, the candidate" if function.name == "check" else "no argument"
-                raise InvalidRequest(f"has a function {function.name[:80]} that must take {takes}", param="code")
-    if not found:
-        raise InvalidRequest("has neither check(candidate), nor a test_ function, nor an assert", param="code")
+    """Refuse code that tests nothing, and tests that would pass because nothing runs them."""
+    for node in _within(module.body):
+        if isinstance(node, ast.ClassDef) and any(_name(each).startswith("test") for each in node.body):
+            raise _refused(f"has a class {node.name[:80]} with tests: write them as functions")
+        if _is_test(node):
+            _admit_test(node)
+    if not any(isinstance(node, ast.Assert) or _is_test(node) for node in module.body):
+        raise _refused("has neither check(candidate), nor a test_ function, nor an assert")
+
+
+def _is_test(node: ast.AST) -> TypeGuard[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return _name(node) == "check" or _name(node).startswith("test_")
+
+
+def _admit_test(function: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    required = len(function.args.posonlyargs) + len(function.args.args) - len(function.args.defaults)
+    if required != int(function.name == "check"):
+        takes = "one argument, the candidate" if function.name == "check" else "no argument"
+        raise _refused(f"has a function {function.name[:80]} that must take {takes}")
+    generates = any(isinstance(node, ast.Yield | ast.YieldFrom) for node in _within(function.body))
+    if generates or isinstance(function, ast.AsyncFunctionDef):
+        raise _refused(f"has a coroutine or generator {function.name[:80]}, which would pass without being run")
+
+
+def _within(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
+    """The nodes of a body and beneath them, in `if` and `try` too, but not inside of functions and classes."""
+    pending = deque(body)
+    while pending:
+        node = pending.popleft()
+        yield node
+        if not isinstance(node, _SCOPES):
+            pending.extend(ast.iter_child_nodes(node))
+
+
+def _name(node: ast.AST) -> str:
+    """Of a function; else empty."""
+    return node.name if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else ""
+
+
+def _refused(why: str) -> InvalidRequest:
+    return InvalidRequest(why, param="code")
 
 
 TYPE = SandboxedCheck("python_tests", CheckClass.DECISIVE, "2", PythonTestsParams, admit, run)

@@ -74,25 +74,24 @@ def admit(params: SqlParams) -> None:
 
 
 async def run(params: SqlParams, text: str, job: Job, timeout_s: float) -> Judgement:
-    """The share of databases on which the rows are right is the score. The reference has a deadline of its own."""
+    """The share of databases on which the rows are right is the score. The tenant's part has its own deadlines."""
     candidate = await job.open()
     ordered = params.ordered
     if params.reference_query is None:
         expected: list[list[Row]] = [list(fixture.expect) for fixture in params.fixtures or []]
     else:
-        answered = await _reference(params, await job.open(), timeout_s)
+        answered = await _reference(params, params.reference_query, await job.open(), timeout_s)
         if isinstance(answered, Judgement):
             return answered
         expected = answered
         ordered = sorts_its_result(params.reference_query) if ordered is None else ordered
+    if (unprepared := await _prepare(params, candidate, timeout_s)) is not None:
+        return unprepared
     deadline = asyncio.get_running_loop().time() + timeout_s
     passed, why = 0, ""
     try:
-        await load(candidate, _SOURCE.read_text(), deadline)
-        for setup, rows in zip(_setups(params), expected, strict=True):
-            kind, found = await _rows(candidate, setup, code_of(text), deadline)
-            if kind == "setup":
-                return undecided("the setup of a fixture does not run")
+        for index, rows in enumerate(expected):
+            kind, found = await _rows(candidate, index, code_of(text), deadline)
             if kind == "rows":
                 passed += same_rows(rows, found, ordered=bool(ordered))
             else:
@@ -105,14 +104,28 @@ async def run(params: SqlParams, text: str, job: Job, timeout_s: float) -> Judge
     return failed(f"{detail}; {why}" if why else detail, passed / len(expected))
 
 
-async def _reference(params: SqlParams, box: Box, timeout_s: float) -> list[list[Row]] | Judgement:
+async def _prepare(params: SqlParams, box: Box, timeout_s: float) -> Judgement | None:
+    """Make the databases in a box, with all of `timeout_s` for it; why they cannot be made."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    try:
+        await load(box, _SOURCE.read_text(), deadline)
+        made = await call(box, "prepare", [_setups(params)], {}, deadline)
+    except CandidateFailed as error:
+        if str(error) == OVER_DEADLINE:
+            return Judgement(Outcome.TIMEOUT, None, "the setup of a fixture is over its deadline")
+        made = False
+    return None if made is True else undecided("the setup of a fixture does not run")
+
+
+async def _reference(params: SqlParams, query: str, box: Box, timeout_s: float) -> list[list[Row]] | Judgement:
     """The rows of the reference query on each database, or why there are none."""
+    if (unprepared := await _prepare(params, box, timeout_s)) is not None:
+        return unprepared
     deadline = asyncio.get_running_loop().time() + timeout_s
     results: list[list[Row]] = []
     try:
-        await load(box, _SOURCE.read_text(), deadline)
-        for setup in _setups(params):
-            kind, found = await _rows(box, setup, params.reference_query or "", deadline)
+        for index in range(len(_setups(params))):
+            kind, found = await _rows(box, index, query, deadline)
             if kind != "rows":
                 return undecided("the reference query does not run on every database")
             results.append(found)
@@ -125,8 +138,8 @@ async def _reference(params: SqlParams, box: Box, timeout_s: float) -> list[list
     return results if any(results) else undecided("the reference query returns no row")
 
 
-async def _rows(box: Box, setup: str, query: str, deadline: float) -> tuple[str, list[Row]]:
-    answer = await call(box, "rows", [setup, query], {}, deadline)
+async def _rows(box: Box, index: int, query: str, deadline: float) -> tuple[str, list[Row]]:
+    answer = await call(box, "rows", [index, query], {}, deadline)
     if isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], list):
         kind, rows = answer
         if isinstance(kind, str) and all(isinstance(row, list) and _holdable(row) for row in rows):
