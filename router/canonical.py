@@ -16,8 +16,9 @@ import msgspec
 
 from router import strict_json
 from router.domain import CheckResult, Sample
+from router.doubt import hedged
 from router.enums import TaskKind
-from router.extract import FinalAnswer, Missing, final_answer, hedged, last_number, stated_number
+from router.extract import FinalAnswer, Missing, final_answer, last_number, stated_number
 from router.quantity import CURRENCIES, MEASURES, parse_quantity
 
 MAX_SHORT_CHARS = 120
@@ -25,6 +26,9 @@ MAX_JSON_CHARS = 64 * 1024
 _TRIMMED = " \t\r\n.,;:!?\"'`*_“”‘’«»"
 _CHOICE = re.compile(r"[(\[]?([A-Za-z])(?:[)\].:](?:\s.*)?)?", re.DOTALL)
 _LONE_CAPITAL = re.compile(r"\b[A-Z]\b")
+_NOT_ITS_TEXT = re.compile(
+    r"[)\].:]\s*(?:(?:or|and|nor|is|isn['’]t|are|was|cannot|can['’]t|but)\b|.*\b(?:or|and)\s*[(\[]?[A-Za-z][)\]])"
+)
 _OR = re.compile(r"\b(?:or|and)\b", re.IGNORECASE)
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox)\s*\{([^{}]*)\}")
 _COMPATIBLE_ONLY = ("<super>", "<sub>", "<fraction>")  # folding these would turn 10² into 102
@@ -100,14 +104,18 @@ def _choice_key(text: str) -> str | None:
 
 
 def choice_letter(answer: str) -> str | None:
-    """The letter, upper case, of an answer such as `B`, `(b)` or `B) Paris`; `None` when two letters stand in it."""
+    """The letter, upper case, of an answer such as `B`, `(b)` or `B) Paris`.
+
+    `None` when two letters stand in it, or something is said of the letter (`B) or c)`, `(B) is incorrect`).
+    """
     answer = plain_words(answer)
     match = _CHOICE.fullmatch(answer)
     if match is None or len(answer) > MAX_SHORT_CHARS:
         return None
     letter = match[1].upper()
     others = set(_LONE_CAPITAL.findall(answer[match.end(1) :])) - {letter}
-    return None if others or (len(answer) > 4 and hedged(answer)) else letter
+    said = others or _NOT_ITS_TEXT.match(answer, match.end(1)) or (len(answer) > 4 and hedged(answer))
+    return None if said else letter
 
 
 def plain_words(answer: str) -> str:

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from router.quantity import VALUE_WORDS, parse_quantity
+from router.beside import CHANGING_BEFORE, denied, stands_alone
+from router.doubt import contradicted, doubted, firmly_hedged, hedged, or_follows
+from router.quantity import changes_value, parse_quantity, spoken
 
 MAX_ANSWER_CHARS = 2048
 MAX_TAIL_CHARS = 64 * 1024  # answers stand at the end: what lies further back is not read
@@ -26,6 +28,7 @@ class Missing(StrEnum):
     UNFINISHED = "the final answer is not finished"
     AMBIGUOUS = "two different final answers"
     HEDGED = "the final answer is hedged"
+    PART = "the marked answer is part of something larger"
     TOO_LONG = "the final answer is too long"
 
 
@@ -46,23 +49,7 @@ class _Mark:
 
 _LINE_MARK = re.compile(r"(?:\banswer[ \t*]*:|^[ \t>*]*####(?!#))[ \t*]*", re.IGNORECASE | re.MULTILINE)
 _BOX = re.compile(r"\\boxed[ \t]*\{")
-_HEDGE = re.compile(
-    r"\b(?:maybe|perhaps|possibly|probably|presumably|unsure|uncertain|not (?:completely |entirely |quite |really )?"
-    r"(?:sure|certain)|(?:i|my|a|best) guess|guessing|either|alternatively|"
-    r"(?:might|may|could) (?:also |well )?be|i don'?t know|can(?:not|'t) (?:tell|say|decide))\b",
-    re.IGNORECASE,
-)
-_RETRACTION = re.compile(
-    r"\b(?:wait|actually|on second thoughts?|scratch that|correction|i made (?:a|an) (?:mistake|error)|"
-    r"no,|that(?:'s| is) (?:wrong|incorrect|not right))",
-    re.IGNORECASE,
-)
-_OR_AFTER = re.compile(r"\s*[$)\]*]*\s*,?\s*(?:and/)?or\b", re.IGNORECASE)
-_OR_BEFORE = re.compile(r"\bor\s*[$(\[*]*\s*$", re.IGNORECASE)
-_MODAL_BEFORE = re.compile(r"\b(?:might|may|could) (?:also |well )?be\s*:?\s*[$(\[*]*\s*$", re.IGNORECASE)
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
-_SENTENCE_END = re.compile(r"[.!?]\s")
-_MODAL = re.compile(r"\b(?:might|may|could) (?:also |well )?be\b", re.IGNORECASE)
 
 
 def final_answer(text: str) -> FinalAnswer:
@@ -80,16 +67,14 @@ def final_answer(text: str) -> FinalAnswer:
     if len(last.content) > MAX_ANSWER_CHARS:
         return FinalAnswer(None, Missing.TOO_LONG)
     statement_start = max((found.end() for found in _BLANK_LINE.finditer(text, 0, last.start)), default=0)
-    if any(mark.end > statement_start and _differs(mark, last) for mark in (*boxes, *lines)):
+    others = (mark for mark in (*boxes, *lines) if mark.end > statement_start)
+    if any(_differs(mark, last) for mark in others) or contradicted(text[last.end :], last.content):
         return FinalAnswer(None, Missing.AMBIGUOUS)
     if _hedged(text, last, boxed=bool(boxes)):
         return FinalAnswer(None, Missing.HEDGED)
+    if boxes and not stands_alone(text[statement_start : last.start], _paragraph(text, last.end)):
+        return FinalAnswer(None, Missing.PART)
     return FinalAnswer(last.content)
-
-
-def hedged(text: str) -> bool:
-    """Whether words of `text` say that its writer is not sure, or takes something back."""
-    return bool(_HEDGE.search(text) or _RETRACTION.search(text))
 
 
 def _boxes(text: str) -> Iterator[_Mark]:
@@ -155,6 +140,12 @@ def _differs(mark: _Mark, last: _Mark) -> bool:
     return bool(mark.content) and _squeezed(mark.content or "") != _squeezed(last.content or "")
 
 
+def _paragraph(text: str, start: int) -> str:
+    """The text from `start` to the next blank line."""
+    blank = _BLANK_LINE.search(text, start)
+    return text[start : blank.start()] if blank else text[start:]
+
+
 def _squeezed(content: str) -> str:
     content = _unboxed(content.strip(" $.*"))
     return re.sub(r"[\s$]+|\\[,;!]", "", content.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac")).strip(".*")
@@ -162,20 +153,11 @@ def _squeezed(content: str) -> str:
 
 def _hedged(text: str, last: _Mark, *, boxed: bool) -> bool:
     after = text[last.end :]
-    if _RETRACTION.search(after) or _firm_hedge(after):
-        return True
     before = text[text.rfind("\n", 0, last.start) + 1 : last.start][-_CONTEXT_CHARS:]
     if not boxed:
-        return hedged(last.content or "") or _firm_hedge(before)
+        return hedged(last.content or "") or firmly_hedged(before) or doubted("", after)
     rest = after[: _line_end(after, 0)][:_CONTEXT_CHARS]
-    if _OR_AFTER.match(rest) or _OR_BEFORE.search(before) or _MODAL_BEFORE.search(before):
-        return True
-    return _firm_hedge(_SENTENCE_END.split(before)[-1])
-
-
-def _firm_hedge(sentence: str) -> bool:
-    """Whether a sentence around an answer hedges it; a modal counts only right before the answer."""
-    return bool(_HEDGE.search(_MODAL.sub(" ", sentence)))
+    return denied(after) or or_follows(rest) or doubted(before, after)
 
 
 _NUMBER = re.compile(
@@ -186,17 +168,27 @@ _SUFFIX = re.compile(r"[ ]?(?:\\?%|percent\b)|(?:[A-Za-z]{1,4}|°[CF]?)(?![A-Za-
 _BULLET = re.compile(r"[ \t]*[-*•][ \t]*")
 _WORKED_BEFORE = re.compile(  # an operator, a command such as \sqrt, or words for one, right before the number
     r"(?:[-+*/^×÷·⋅<>≤≥−_{\[&!|]|\\[A-Za-z]+|\d:|\d to|"
-    r"\b(?:plus|minus|times|over|(?:multiplied|divided) by|root of|power of|not|never|nearly|almost|under|above|below|"
-    r"up to|at (?:least|most)|(?:more|less|fewer|greater|other|rather) than))$",
+    rf"\b(?:nearly|almost|under|above|below|up to|at (?:least|most)))$|{CHANGING_BEFORE}",
     re.IGNORECASE,
 )
 _MINUEND = re.compile(r"(?:\b[A-Za-z]|[\d)\]}])\s*$")
 _CLOSER = re.compile(r"(?:\\[)\]]|[$*`\"')\]}.,;:!?])*")
 _WORKED_AFTER = re.compile(  # an operator or a variable after it
-    r"[-+*/^×÷·⋅<>=≤≥−_{\[&]|\\(?!text|mathrm|%|\$|quad)|"
+    r"[-+*/^×÷·⋅<>=≤≥−_{\[&‰]|\\(?!%|\$|quad)|"
     r"[bcdefijknopqrtuvwxyzBDEGHMOPQRSTUXYZ](?![A-Za-z'])"
 )
 _WORD = re.compile(r"[A-Za-z]+")
+_FORMULA = re.compile(r"(?:\d|\\[A-Za-z]+|(?<![A-Za-z'’])[A-Za-z](?![A-Za-z])|[-+*/^×÷·⋅−{}()\[\]|!$%.,\s])+$")
+_TIMES = re.compile(r"(?<=[\d%)])\s?[xX]\s?(?=[\d($])")
+_UNKNOWN = re.compile(
+    r"\\(?!(?:[dtc]?frac|sqrt|times|cdot|div|log|ln)(?![A-Za-z]))[A-Za-z]+|(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])"
+)
+_SUBSCRIPT = re.compile(r"_(?:\{[^{}]*\}|\w)")
+_HARMLESS = re.compile(r"\\(?:text|mathrm|operatorname|overline|angle|triangle|left|right|quad|displaystyle|[,;:! ($])")
+_CALLED = re.compile(r"[A-Za-z]\((?:-?\d+(?:, ?-?\d+)*|[A-Za-z])\)")
+_MULTIPLIER = re.compile(
+    r"\b(?:half|third|quarter|twice|thrice|double|triple|times|sqrt|squared?|log|ln|sin|cos|tan)\b"
+)
 
 
 def last_number(text: str) -> FinalAnswer:
@@ -204,7 +196,7 @@ def last_number(text: str) -> FinalAnswer:
 
     A number that is part of an expression (`x + 3`, `2x`, `\\sqrt{2}`, `3:45`) is no answer, and then there is none.
     """
-    text = text[-MAX_TAIL_CHARS:]
+    text = spoken(text[-MAX_TAIL_CHARS:])
     numbers = list(_NUMBER.finditer(text))
     if not numbers:
         return FinalAnswer(None, Missing.UNMARKED)
@@ -214,16 +206,14 @@ def last_number(text: str) -> FinalAnswer:
     line_start = text.rfind("\n", 0, last.start()) + 1
     before, after = text[line_start : last.start()], text[end : _line_end(text, end)]
     subtracted = last[0][0] in "+-−" and _MINUEND.search(before)
-    if subtracted or not _alone(before, after):
+    left, equals, opened = before.rpartition("=")
+    unsolved = equals and not opened.strip(" $*\\([") and not _solved(left)
+    if subtracted or unsolved or not _alone(before, after):
         return FinalAnswer(None, Missing.UNMARKED)
-    sentence = _SENTENCE_END.split(before[-_CONTEXT_CHARS:])[-1]
-    if (
-        _firm_hedge(sentence)
-        or _MODAL_BEFORE.search(sentence)
-        or _OR_BEFORE.search(sentence)
-        or _RETRACTION.search(text, end)
-        or _firm_hedge(text[end:])
-    ):
+    paragraph = max((found.end() for found in _BLANK_LINE.finditer(text, 0, last.start())), default=0)
+    if contradicted(text[paragraph:], last[0]):
+        return FinalAnswer(None, Missing.AMBIGUOUS)
+    if doubted(before[-_CONTEXT_CHARS:], text[end:]):
         return FinalAnswer(None, Missing.HEDGED)
     return FinalAnswer(text[last.start() : end])
 
@@ -231,14 +221,27 @@ def last_number(text: str) -> FinalAnswer:
 def stated_number(answer: str) -> str:
     """The number that a final answer in words states (`she has 18 apples`), when it holds just one; else `answer`.
 
-    Of `3 * 6 = 18` it is what follows the last equals sign.
+    Of `3 * 6 = 18` and `x = 18` it is what follows the equals sign; `2x = 18` states none.
     """
     left, equals, right = answer.strip().strip("$").rpartition("=")
-    if equals and not set(left) & set("<>≤≥,;="):
+    if equals and not set(left) & set("<>≤≥,;=") and _solved(left):
         return right
     if len(_NUMBER.findall(answer)) != 1 or parse_quantity(answer) is not None:
         return answer
     return last_number(answer).text or answer
+
+
+def _solved(left: str) -> bool:
+    """Whether the left side of an equation names its right side, or works it out: `x`, `f(2)`, `3 * 6`, not `2x`."""
+    side = re.split(r"=|[.!?:;,]\s|\bso\b", left)[-1]
+    side = _SUBSCRIPT.sub("", _HARMLESS.sub(" ", _TIMES.sub("*", side[-_CONTEXT_CHARS:])))
+    if _CALLED.fullmatch(side.strip(" $")):
+        return True
+    formula = _FORMULA.search(side)
+    unknowns = _UNKNOWN.findall(formula[0]) if formula else []
+    if formula and unknowns:
+        return len(unknowns) == 1 and not re.search(r"[-+*/^×÷·⋅−|!\d\\]", formula[0].replace(unknowns[0], "", 1))
+    return _MULTIPLIER.search(side) is None or re.search(r"\d", side) is not None
 
 
 def _alone(before: str, after: str) -> bool:
@@ -247,14 +250,17 @@ def _alone(before: str, after: str) -> bool:
         return False
     closer = _CLOSER.match(after)
     rest = after[closer.end() :] if closer else after
-    if rest and not rest[0].isspace() and not rest.startswith((r"\text", r"\mathrm", r"\%")):
+    if rest and not rest[0].isspace() and not rest.startswith(r"\%"):
         return False
     word = _WORD.match(rest.lstrip())
-    if _WORKED_AFTER.match(rest.lstrip()) or (word and word[0].casefold() in VALUE_WORDS):
+    if _WORKED_AFTER.match(rest.lstrip()) or (word and changes_value(word[0])):
         return False
     if _BULLET.fullmatch(before):
         return True
-    opened = re.sub(r"(?:\\[(\[$]|[$*`\"'(])+$", "", before[-_CONTEXT_CHARS:])
-    if opened and opened != before[-_CONTEXT_CHARS:] and opened[-1].isalnum():  # `2*5`, `f(5`
+    before = before[-_CONTEXT_CHARS:]
+    opened = re.sub(r"(?:\\[(\[$]|[$*`\"'(])+$", "", before)
+    if opened and opened != before and opened[-1].isalnum():  # `2*5`, `f(5`
+        return False
+    if "*" in before[len(opened) :] and "*" not in after:  # `2 *5`: no emphasis
         return False
     return _WORKED_BEFORE.search(opened.rstrip()) is None

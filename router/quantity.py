@@ -101,12 +101,16 @@ _ALIASES = {
 }
 MEASURES = frozenset(_ALIASES.values())
 _SCALES = """thousand thousands million millions billion billions trillion trillions hundred hundreds dozen dozens score
-    half halves third thirds quarter quarters fifth fifths tenth tenths hundredth hundredths k mil mn bn tn mio squared
-    cubed factorial plus minus times over divided multiplied mod modulo choose or to"""
+    half halves third thirds quarter quarters fifth fifths tenth tenths hundredth hundredths lakh lakhs crore crores k
+    mil mn bn tn mio gross mille basis"""
+_OPERATIONS = "squared cubed factorial plus minus times over divided multiplied mod modulo choose or to"
 _OTHER_WORDS = """pi tau e i sqrt log ln exp sin cos tan and not no nor but than more less fewer at least most between
-    about x y z n t infinity remainder r base binary hex radians rad"""
-VALUE_WORDS = frozenset(_SCALES.split())  # after a number they change its value
-_NOT_UNITS = VALUE_WORDS | frozenset(_OTHER_WORDS.split())
+    about x y z n t infinity remainder r base binary octal hex hexadecimal radians rad negative
+    twice"""
+_SCALE_WORDS = frozenset(_SCALES.split())
+_VALUE_WORDS = _SCALE_WORDS | frozenset(_OPERATIONS.split())
+_NOT_UNITS = _VALUE_WORDS | frozenset(_OTHER_WORDS.split())
+_ILLIONS = re.compile(r"[a-z]*illions?")  # quadrillion, zillion, ...
 _UNIT = re.compile(r"[A-Za-z°¢$€£¥₹%²³][A-Za-z°²³^/ .'-]*")
 
 
@@ -137,6 +141,21 @@ def exact_number(number: int | float) -> Fraction | None:
     return None if quantity is None else quantity.value
 
 
+def spoken(text: str) -> str:
+    """`text` with its words free of the LaTeX commands around them."""
+    return _TEXT.sub(r" \1 ", text)
+
+
+def scales(word: str) -> bool:
+    """Whether a word behind a number multiplies it: `thousand`, `dozen`, `thirds`, any `...illion`."""
+    return word.casefold() in _SCALE_WORDS or _ILLIONS.fullmatch(word.casefold()) is not None
+
+
+def changes_value(word: str) -> bool:
+    """Whether a word behind a number makes it another one: a scale or an operation."""
+    return scales(word) or word.casefold() in _VALUE_WORDS
+
+
 def canonical_unit(unit: str) -> str | None:
     """The canonical form of a unit; empty for none, `None` when the words are not a unit."""
     return _unit(_normalised(unit))
@@ -151,7 +170,7 @@ def _normalised(text: str) -> str:
             if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening) + len(closing):
                 text = text[len(opening) : -len(closing)].strip()
     text = _INLINE_MATH.sub(r" \1 ", text)
-    text = _TEXT.sub(r" \1 ", text).replace("{,}", ",").replace(r"\$", "$").replace(r"\%", "%")
+    text = spoken(text).replace("{,}", ",").replace(r"\$", "$").replace(r"\%", "%")
     text = text.replace(r"^{\circ}", "°").replace(r"^\circ", "°").replace(r"\circ", "°").replace(r"\degree", "°")
     text = _FRACTION.sub(lambda found: f" {found[1] or found[2]}/{found[3] or found[4]}", text)
     return text.replace("- ", "-").strip()
@@ -186,6 +205,8 @@ def _unit(text: str) -> str | None:
         return known
     words = text.casefold().replace("/", " ").split()
     if len(text) > 40 or _UNIT.fullmatch(text) is None or not _NOT_UNITS.isdisjoint(words):
+        return None
+    if any(map(scales, re.split(r"[^a-z]+", text.casefold()))):
         return None
     if len(text) <= 2:  # a lone letter or two is a variable, unless it is a known unit
         return None

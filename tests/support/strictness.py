@@ -63,6 +63,16 @@ FRAMES = (
     'Answer: "%s"',
     "5 to %s",
     "y = x + %s",
+    r"-\boxed{%s}",
+    r"is not \boxed{%s}",
+    r"so $x=3$ \boxed{%s}",
+    r"\boxed{%s} thousand",
+    r"$\boxed{%s}$, 4",
+    r"\boxed{%s}^2",
+    r"**\boxed{%s}** apples",
+    r"\sqrt{\boxed{%s}}",
+    "The answer is %s",
+    "x - 1 = %s",
 )
 texts = st.lists(
     st.tuples(st.sampled_from(FRAMES), st.sampled_from(("", "\n", "\n\n", " ", " \n \n", "\r\n\r\n"))),

@@ -88,4 +88,4 @@ def _is_letter(label: str) -> bool:
     return len(label) == 1 and label in string.ascii_uppercase
 
 
-TYPE = CheckType("choice", CheckClass.DECISIVE, "1", ChoiceParams, admit, run)
+TYPE = CheckType("choice", CheckClass.DECISIVE, "2", ChoiceParams, admit, run)

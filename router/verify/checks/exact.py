@@ -50,4 +50,4 @@ def _normal(text: str, normalize: bool) -> str:
     return fold(plain_words(text)) if normalize else text.strip()
 
 
-TYPE = CheckType("exact", CheckClass.DECISIVE, "1", ExactParams, admit, run)
+TYPE = CheckType("exact", CheckClass.DECISIVE, "2", ExactParams, admit, run)

@@ -75,4 +75,4 @@ def _reference(params: NumericParams) -> Quantity | None:
     return None if value is None else Quantity(value)
 
 
-TYPE = CheckType("numeric", CheckClass.DECISIVE, "2", NumericParams, admit, run)
+TYPE = CheckType("numeric", CheckClass.DECISIVE, "3", NumericParams, admit, run)

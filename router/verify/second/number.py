@@ -6,7 +6,8 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from router.verify.second.reading import Unreadable, marked, refuse_doubt
+from router.verify.second.reading import Unreadable, marked, refuse_doubt, speaks_of_an_answer
+from router.verify.second.touching import TURNING
 
 _LONGEST = 120
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?"
@@ -30,15 +31,11 @@ _WRAPPED = re.compile(r"\$(.+)\$|\\\((.+)\\\)|\\\[(.+)\\\]|\*\*(.+)\*\*|`(.+)`",
 _DRESS = re.compile(r"\*\*([^*]*)\*\*|\$([^$]*)\$|\\\((.*?)\\\)")
 _SENTENCE = re.compile(rf"(?P<before>[^0-9]*?)(?P<number>-?[$€£]?{_DIGITS}%?)(?P<after>(?: [A-Za-z]+){{0,4}})[.!]?")
 _SAID = re.compile(r"(?:[A-Za-z']+[ ,:]+)+|[^<>≤≥≠!,;]*[\w)\]] *= *|")
-# Words beside which a number is another one, or none.
-_TURNING = re.compile(
-    r"\b(?:\w{0,2}illions?|hundreds?|hundredths?|thousandths?|thousands?|dozens?|scores?|half|"
-    r"halves|thirds?|quarters?|fifths?|tenths?|k|mil|mn|bn|tn|mio|squared|cubed|factorial|plus|minus|times|over|divided|"
-    r"multiplied|mod|modulo|choose|or|to|root|power|pi|tau|e|i|sqrt|log|ln|exp|sin|cos|tan|and|not|no|nor|never|nearly|"
-    r"almost|roughly|but|than|more|less|fewer|greater|other|rather|at|least|most|between|about|around|under|above|below|"
-    r"up|by|[a-hj-z]|infinity|remainder|base|binary|hex|radians|rad)\b",
-    re.IGNORECASE,
+# On the left of an equals sign, what has still to be solved.
+_WORKS_ON = re.compile(
+    r"\b(?:half|third|quarter|twice|thrice|double|triple|times|sqrt|squared?|cubed?|log|ln|sin|cos|tan)\b"
 )
+_LONE_LETTER = re.compile(r"(?<![A-Za-z'\\])[A-Za-z](?![A-Za-z'])")
 
 
 class Number(NamedTuple):
@@ -76,8 +73,12 @@ def final(text: str) -> Number:
         except Unreadable:
             return read(_said(found.content))
     line = [each for each in text.split("\n") if re.search(r"\d", each)][-1:]
-    refuse_doubt(text[text.rfind("\n\n") + 1 :] if line and line[0] in text[text.rfind("\n\n") + 1 :] else text)
-    return read(_said(re.split(r"(?<=[a-z0-9])[.!?] ", line[0].strip())[-1] if line else ""))
+    statement = text[text.rfind("\n\n") + 1 :] if line and line[0] in text[text.rfind("\n\n") + 1 :] else text
+    refuse_doubt(statement)
+    sentence = re.split(r"(?<=[a-z0-9])[.!?] ", line[0].strip())[-1] if line else ""
+    if speaks_of_an_answer(statement) > speaks_of_an_answer(sentence):
+        raise Unreadable("an answer in another sentence")
+    return read(_said(sentence))
 
 
 def _said(sentence: str) -> str:
@@ -85,17 +86,23 @@ def _said(sentence: str) -> str:
     left, equals, right = _DRESS.sub(r"\1\2\3", sentence).rpartition("=")
     found = _SENTENCE.fullmatch(f"{equals}{right}")
     before = f"{left}=" + found["before"][1:] if equals and found else found["before"] if found else ""
-    if found is None or not _SAID.fullmatch(before) or _TURNING.search(found["after"]):
+    if found is None or not _SAID.fullmatch(before) or TURNING.search(found["after"]):
         raise Unreadable("no number that stands alone")
-    if not equals and _TURNING.search(before):
+    if TURNING.search(before) if not equals else _unsolved(left):
         raise Unreadable("words that may change the number")
     return found["number"] + found["after"]
+
+
+def _unsolved(left: str) -> bool:
+    """Whether the left side of an equation may be more than the name of the right one, or its calculation."""
+    letters = len(_LONE_LETTER.findall(left))
+    return bool(_WORKS_ON.search(left)) or letters > 1 or (letters == 1 and bool(re.search(r"[-+*/^×÷·|\\\d]", left)))
 
 
 def _counts(words: str) -> bool:
     """Whether words behind a number only say what it counts."""
     counted = re.fullmatch(r"[A-Za-z]{3,}(?: [A-Za-z]{2,}){0,2}|[cmk]?m|k?g|[$€£]", words)
-    return counted is not None and _TURNING.search(words) is None
+    return counted is not None and TURNING.search(words) is None
 
 
 def _value(found: re.Match[str]) -> Fraction:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from router.verify.second.touching import is_whole
+
 _TAIL = 64 * 1024
 _LONGEST = 2048
 _LOOKS_MARKED = re.compile(r"answer[\s*]*:|####+", re.IGNORECASE)
@@ -17,7 +19,7 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _UNSURE = re.compile(
     r"maybe|perhaps|possibly|probabl|presumabl|unsure|uncertain|guess|\beither\b|alternatively|\bwait|actually|scratch|"
     r"second +thought|correction|mistake|error|wrong|incorrect|\bnot\b.{0,20}\b(?:sure|certain|right)|"
-    r"\b(?:might|may|could)\b.{0,12}\bbe\b|don'?t +know|\bcan(?:not|'t)\b|\bno,",
+    r"\b(?:might|may|could)\b.{0,12}\bbe\b|don'?t +know|\bhmm|\b(?:is|was|seems|looks) false|\bcan(?:not|'t)\b|\bno,",
     re.IGNORECASE | re.DOTALL,
 )
 _OR_BESIDE = re.compile(r"\bor[\W_]*\0|\0[\W_]*(?:and/)?or\b", re.IGNORECASE)
@@ -66,7 +68,18 @@ def marked(text: str) -> Stated | None:
     refuse_doubt(text[start:])
     if boxes and _OR_BESIDE.search(f"{text[: last.start]}\0{text[last.end :]}"):
         raise Unreadable("two answers")
+    if speaks_of_an_answer(text[last.end :]):
+        raise Unreadable("an answer in words as well")
+    if boxes:
+        before, behind = text[: last.start].rpartition("\n\n")[2], text[last.end :].partition("\n\n")[0]
+        if not is_whole(before, behind):
+            raise Unreadable("something beside the box")
     return last
+
+
+def speaks_of_an_answer(text: str) -> int:
+    """How often a text names an answer: it may state another one."""
+    return len(re.findall(r"\b(?:answer|result|solution)\b", text, re.IGNORECASE))
 
 
 def refuse_doubt(text: str) -> None:

@@ -34,7 +34,8 @@ async def test_both_kinds_in_the_order_given() -> None:
             ("pattern", Outcome.PASS),
             ("more", Outcome.FAIL),
         ]
-        assert all(result.ms > 0 and result.version == "1" for result in results)
+        assert [result.version for result in results] == [check.version for check in CHECKS]
+        assert all(result.ms > 0 for result in results)
         results = await verifier.verify(CHECKS, "f" * (MAX_TEXT_CHARS + 1))
         assert {result.outcome for result in results} == {Outcome.ERROR}
 
