@@ -189,8 +189,11 @@ class _Bench:
         weighed: Sequence[Sequence[Problem]],
         columns: Mapping[str, Columns],
     ) -> tuple[Curve, ...]:
-        """Every router over its threshold, and ours over the price of a solved task."""
-        ends = columns["always-1"], columns[PLAN]
+        """Every router over its threshold, and ours over the price of a solved task.
+
+        All of them elect with the same weights, those of the calibration where there is one: only the routing differs.
+        """
+        one, full = columns["always-1"], columns.get(f"{PLAN}, {LEARNED}", columns[PLAN])
         checked = problems[0].spec.has_oracle
         ranked = {
             "random": scores.by_chance(problems, self._options.seed),
@@ -199,14 +202,14 @@ class _Bench:
             "kNN": scores.by_neighbours(problems, self._folds),
         }
         families = {
-            name: [self._mixed(columns, ranking, share, hard_first=not checked) for share in SHARES]
+            name: [one.where(_taken(ranking, share, hard_first=not checked), full) for share in SHARES]
             for name, ranking in ranked.items()
         }
         if self._learned:
             families[LEARNED] = [
                 self._columns(self._plays(weighed, self._deciding(problems, self._routers(worth)))) for worth in WORTHS
             ]
-        below = {name: areas(members, ends, self._bootstrap) for name, members in families.items()}
+        below = {name: areas(members, (one, full), self._bootstrap) for name, members in families.items()}
         return tuple(
             Curve(
                 name=name,
@@ -217,19 +220,6 @@ class _Bench:
             )
             for name, members in families.items()
         )
-
-    def _mixed(
-        self, columns: Mapping[str, Columns], ranking: Sequence[float], share: float, *, hard_first: bool
-    ) -> Columns:
-        """The plan for a share of the prompts, one sample for the others.
-
-        With a vote the hardest get the plan; with a check they are those given up, since it ends easy ones itself.
-        """
-        order = sorted(range(len(ranking)), key=lambda each: ranking[each], reverse=hard_first)
-        chosen = set(order[: round(share * len(order))])
-        one, full = columns["always-1"], columns[PLAN]
-        picked = [each in chosen for each in range(len(ranking))]
-        return one.where(picked, full)
 
     def _routers(self, worth: float | None) -> list[Router]:
         """Calibrated routers, one a problem; `worth` is the value of a solved task in mean samples."""
@@ -276,6 +266,16 @@ class _Bench:
 
 def _free(prompt: float, completion: float) -> float:
     return 0.0
+
+
+def _taken(ranking: Sequence[float], share: float, *, hard_first: bool) -> list[bool]:
+    """Which prompts get the plan when this share of them does.
+
+    With a vote the hardest get it; with a check they are those given up, since it ends easy ones itself.
+    """
+    order = sorted(range(len(ranking)), key=lambda each: ranking[each], reverse=hard_first)
+    chosen = set(order[: round(share * len(order))])
+    return [each in chosen for each in range(len(ranking))]
 
 
 def _histogram(runs: Sequence[Sequence[Run]]) -> dict[int, float]:

@@ -68,3 +68,11 @@ async def test_too_few_prompts_are_replayed_without_learning(tmp_path: Path) -> 
     small = study(await bank_of(tmp_path, 20), OPTIONS)
     assert small.fitted is None and "20 prompts" in small.unfitted
     assert {curve.name for curve in small.views[0].curves} == {"random", "prompt length", "heuristic", "kNN"}
+
+
+def test_every_router_elects_with_the_weights_of_the_calibration(found: Study) -> None:
+    """The lead of the learned one is that of its routing: nearly the plan for all solves what all of it solves."""
+    vote = found.views[1]
+    plain, weighed = (policies(vote)[name].solve_rate.value or 0.0 for name in ("plan", f"plan, {LEARNED}"))
+    most = {curve.name: curve.solve_rates[-1].value or 0.0 for curve in vote.curves}
+    assert all(plain < (plain + weighed) / 2 < solved <= weighed for solved in most.values())
