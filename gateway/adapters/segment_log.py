@@ -131,7 +131,8 @@ class SegmentLog:
         if committed is None:
             return
         try:
-            await asyncio.wait_for(committed, self._sync_timeout_s)
+            async with asyncio.timeout(self._sync_timeout_s):
+                await committed
         except TimeoutError:
             raise LogUnavailable(f"group {record.group_id} is not on disk yet: {self.healthy}") from None
 

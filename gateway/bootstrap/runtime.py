@@ -115,7 +115,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         cache_name = "redis" if settings.redis.url else "memory"
         watcher = Watcher(deps, keys, limiter, cache_name=cache_name, learning=learning)
         with suppress(TimeoutError):
-            await asyncio.wait_for(watcher.look(), _FIRST_LOOK_S)
+            async with asyncio.timeout(_FIRST_LOOK_S):
+                await watcher.look()
         service = AnswerService(deps)
         beside = [] if judge is None else [judge.run()]
         if settings.shadow is not None:

@@ -128,7 +128,8 @@ async def test_a_client_that_leaves_frees_the_engine(app: Any, engine: MockEngin
     serving_it = asyncio.create_task(exchange.run(app, request("POST", COMPLETIONS), body))
     await until(lambda: engine.running == 1 and (bool(exchange.body) or not stream))
     exchange.leave.set()
-    await asyncio.wait_for(serving_it, 1.0)
+    async with asyncio.timeout(30):
+        await serving_it
     await until(lambda: engine.running == 0)
     assert engine.cancelled == cancelled + 1 and exchange.status == (200 if stream else 499)
 

@@ -221,12 +221,14 @@ async def test_a_slow_engine_is_a_timeout_and_is_left(server: ScriptedServer, ba
     quick = Draw(DRAW.prompt, DRAW.sampling, "m", timeout_s=0.1)
     with pytest.raises(BackendTimeout, match=r"within 0\.1 s"):
         await backend.complete(quick)
-    await asyncio.wait_for(server.left.wait(), 5)
+    async with asyncio.timeout(30):
+        await server.left.wait()
     server.left.clear()
     with pytest.raises(BackendTimeout):
         async for _ in backend.stream(quick):
             pass
-    await asyncio.wait_for(server.left.wait(), 5)
+    async with asyncio.timeout(30):
+        await server.left.wait()
 
 
 async def test_leaving_a_stream_closes_the_connection(server: ScriptedServer, backend: VllmBackend) -> None:
@@ -234,7 +236,8 @@ async def test_leaving_a_stream_closes_the_connection(server: ScriptedServer, ba
     async with aclosing(backend.stream(DRAW)) as chunks:
         assert await anext(chunks) == CHUNKS[0]
         assert not server.left.is_set()
-    await asyncio.wait_for(server.left.wait(), 5)
+    async with asyncio.timeout(30):
+        await server.left.wait()
 
 
 async def test_cancelling_a_call_closes_the_connection(server: ScriptedServer, backend: VllmBackend) -> None:
@@ -245,7 +248,8 @@ async def test_cancelling_a_call_closes_the_connection(server: ScriptedServer, b
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    await asyncio.wait_for(server.left.wait(), 5)
+    async with asyncio.timeout(30):
+        await server.left.wait()
 
 
 async def test_a_port_that_nobody_listens_on_is_unavailable() -> None:
