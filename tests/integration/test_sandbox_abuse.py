@@ -26,13 +26,14 @@ from router.sandbox.sandbox import Job, Sandbox
 from router.sandbox.syscalls import NUMBERS
 from router.verify.check_type import Judgement
 from router.verify.checks.python_tests import PythonTestsParams, run
-from tests.support.abuse import REPLACED, REPLACING_TESTS, TABLE, Abuse
+from tests.support.abuse import LATE, REPLACED, REPLACING_TESTS, TABLE, Abuse
 from tests.support.sandboxes import launcher_or_skip
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DEADLINE_S, SLACK_S = 1.0, 0.5
-HONEST_S = 10.0
+HONEST_S = 10.0  # for what must come to its end
+TICK_S = 0.01
 AT_A_TIME = 3
 SECRET = "canary-5b1e94c2"
 PARAMS = msgspec.convert(
@@ -70,6 +71,13 @@ class Bait:
     bystanders: set[int] = field(default_factory=set)  # children of this process from before: engines of other tests
     uids: set[int] = field(default_factory=set)
     found: dict[str, tuple[Judgement, float]] = field(default_factory=dict)
+    ticks: int = 0
+
+    async def tick(self) -> None:
+        """Count time as this process gets it: a machine that stops it for a second has not made a sandbox late."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.ticks += 1
 
     def fill_in(self, source: str) -> str:
         names = {
@@ -85,11 +93,15 @@ class Bait:
         return source
 
 
+def deadline_s(row: Abuse) -> float:
+    return DEADLINE_S if row.outcome is Outcome.FAIL and row.detail in ("", LATE) else HONEST_S
+
+
 async def abuse(sandbox: Sandbox, row: Abuse, bait: Bait) -> None:
     job = Opened(sandbox, [await sandbox.take()])
-    started = time.perf_counter()
-    found = await run(PARAMS, f"```python\n{bait.fill_in(row.source)}\n```", job, DEADLINE_S)
-    bait.found[row.name] = found, time.perf_counter() - started
+    ticks, started = bait.ticks, time.process_time()
+    found = await run(PARAMS, f"```python\n{bait.fill_in(row.source)}\n```", job, deadline_s(row))
+    bait.found[row.name] = found, max((bait.ticks - ticks) * TICK_S, time.process_time() - started)
     for box in job.boxes:
         await box.close()
         assert not box.alive
@@ -125,10 +137,12 @@ async def bait(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         async with turns:
             await abuse(sandbox, row, laid)
 
+    ticking = asyncio.create_task(laid.tick())
     try:
         await asyncio.gather(*(in_turn(row) for row in TABLE))
         yield laid
     finally:
+        ticking.cancel()
         await sandbox.close()
         bystander.kill()
         bystander.wait()
@@ -144,7 +158,7 @@ async def test_row(bait: Bait, row: Abuse) -> None:
     found, seconds = bait.found[row.name]
     assert found.outcome is row.outcome, found.detail
     assert row.detail in found.detail
-    assert seconds < DEADLINE_S + SLACK_S
+    assert seconds < deadline_s(row) + SLACK_S
 
 
 async def test_nothing_got_out_and_nothing_is_left(bait: Bait) -> None:
@@ -193,7 +207,7 @@ def f(x):
     return 2 * x if not seen else str(seen)
 """
     jobs = [Opened(sandbox, [await sandbox.take()]) for _ in range(2)]
-    both = await asyncio.gather(*(run(PARAMS, f"```\n{source}\n```", job, 3.0) for job in jobs))
+    both = await asyncio.gather(*(run(PARAMS, f"```\n{source}\n```", job, HONEST_S) for job in jobs))
     for job in jobs:
         await job.boxes[0].close()
     await sandbox.close()
@@ -214,7 +228,7 @@ async def test_test_code_is_trusted_no_more(tier: Tier) -> None:
     ):
         job = Opened(sandbox, [await sandbox.take(), await sandbox.take()])
         params = msgspec.convert({"entry": "f", "code": code}, PythonTestsParams)
-        found = await run(params, f"```\n{text}\n```", job, 3.0)
+        found = await run(params, f"```\n{text}\n```", job, HONEST_S)
         for box in job.boxes:
             await box.close()
         assert found.outcome is outcome, (code, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -58,8 +59,8 @@ VERDICTS = [
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=Tier)
 async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
     launcher = launcher_or_skip(request.param)
-    folder = Path("/var/tmp") / f"thinktwice-commands-{request.param}"
-    folder.mkdir(exist_ok=True)
+    folder = Path("/var/tmp") / f"thinktwice-commands-{request.param}-{os.getpid()}"
+    folder.mkdir()
     (folder / "rules.py").write_text("def ok(text): return text == 'fine'")
     for name, source in PROGRAMS.items():
         (folder / f"{name}.py").write_text(READ + source)
@@ -77,7 +78,7 @@ async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("name", "text", "outcome", "score"), VERDICTS)
 async def test_verdicts(sandbox: Sandbox, name: str, text: str, outcome: Outcome, score: float | None) -> None:
-    found = await judge(sandbox, {"type": "command", "name": name}, text, timeout_s=1.0 if name == "sleeps" else 5.0)
+    found = await judge(sandbox, {"type": "command", "name": name}, text, timeout_s=1.0 if name == "sleeps" else 10.0)
     assert (found.outcome, found.score) == (outcome, score), found.detail
 
 
