@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from gateway.commands.replay_options import add_source, bank_problems, logged_groups, policy_of
+from gateway.commands.replay_options import add_source, bank_problems, log_of, policy_of
 from router.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -78,11 +78,12 @@ def _data(args: argparse.Namespace, settings: Settings) -> _Data:
         return _Data([observation(each) for each in bank_problems(args.bank, settings)], policy, args.bank.name)
     from router.heldout import load_salt  # noqa: PLC0415  # quick `--help`
     from router.simulation.logged import escalations_of, observations_of  # noqa: PLC0415
+    from router.simulation.stream import newest_groups  # noqa: PLC0415
 
-    groups = logged_groups(args, settings)
-    policy = policy_of(args, settings, groups)
-    observations = observations_of(groups, policy, load_salt(settings.state.dir))
-    return _Data(observations, policy, "group log", escalations_of(groups, policy))
+    log_dir = log_of(args, settings)
+    policy = policy_of(args, settings, log_dir)
+    observations = observations_of(newest_groups(log_dir, policy), policy, load_salt(settings.state.dir))
+    return _Data(observations, policy, "group log", escalations_of(newest_groups(log_dir, policy), policy))
 
 
 def _said(target: Target) -> str:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from router.errors import ConfigError
 
 if TYPE_CHECKING:
-    from router.records import GroupRecord
     from router.settings import Settings
     from router.simulation.problem import Problem
 
@@ -40,26 +39,26 @@ def bank_problems(path: Path, settings: Settings) -> tuple[Problem, ...]:
     return asyncio.run(judge())
 
 
-def logged_groups(args: argparse.Namespace, settings: Settings) -> list[GroupRecord]:
-    """All groups of the log. Raises `ConfigError` when there is no log, or nothing in it."""
-    from router.log.groups import OnCorrupt, read_groups  # noqa: PLC0415  # quick `--help`
-
+def log_of(args: argparse.Namespace, settings: Settings) -> Path:
+    """The directory of the group log. Raises `ConfigError` when there is none."""
     log_dir: Path = args.dir or settings.log.dir
     if not log_dir.is_dir():
         raise ConfigError(f"there is no group log in {log_dir}: give its directory with --dir, or a bank with --bank")
-    groups = [group for _, group in read_groups(log_dir, include_open=True, on_corrupt=OnCorrupt.SKIP)]
-    if not groups:
-        raise ConfigError(f"the group log in {log_dir} is empty: serve some traffic, or give a bank with --bank")
-    return groups
+    return log_dir
 
 
-def policy_of(args: argparse.Namespace, settings: Settings, groups: list[GroupRecord] | None = None) -> str:
-    """The policy meant: `--policy`, else the champion, else the base model. Raises `ConfigError` when unknown."""
+def policy_of(args: argparse.Namespace, settings: Settings, log_dir: Path | None = None) -> str:
+    """The policy meant: `--policy`, else the champion, else the base model, the log's newest where none is set.
+
+    Raises `ConfigError` when it is unknown, or the log empty.
+    """
     from router.registry import PolicyRegistry  # noqa: PLC0415  # quick `--help`
+    from router.simulation.stream import latest_base_model  # noqa: PLC0415
 
-    name = args.policy or PolicyRegistry(settings.state.dir).champion().policy or settings.backend.model
-    if name is None and groups:
-        name = max(groups, key=lambda group: group.created_at).base_model
+    latest = None if log_dir is None else latest_base_model(log_dir)
+    if log_dir is not None and latest is None:
+        raise ConfigError(f"the group log in {log_dir} is empty: serve some traffic, or give a bank with --bank")
+    name = args.policy or PolicyRegistry(settings.state.dir).champion().policy or settings.backend.model or latest
     if name is None:
         raise ConfigError("whose samples are these? Name the policy with --policy, or set [backend] model")
     return str(name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from gateway.commands.bench_options import positive
-from gateway.commands.replay_options import add_source, bank_problems, logged_groups, policy_of
+from gateway.commands.replay_options import add_source, bank_problems, log_of, policy_of
 from router.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def _problems(args: argparse.Namespace, settings: Settings) -> tuple[tuple[Probl
     if args.bank is not None:
         return bank_problems(args.bank, settings), args.policy or "bank", str(args.bank)
     from router.simulation.logged import problems_of  # noqa: PLC0415  # quick `--help`
+    from router.simulation.stream import groups_of  # noqa: PLC0415
 
-    groups = logged_groups(args, settings)
-    policy = policy_of(args, settings, groups)
-    return problems_of(groups, policy), policy, "the group log"
+    log_dir = log_of(args, settings)
+    policy = policy_of(args, settings, log_dir)
+    return problems_of(groups_of(log_dir, policy), policy), policy, "the group log"
