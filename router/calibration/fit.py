@@ -47,7 +47,7 @@ def fit(observations: Sequence[Observation], *, policy: str, source: str, now: f
 
     Each prompt counts with its inverse propensity. A group that was stopped by its own outcomes enters with the
     likelihood of what was seen, which the stopping rule does not change. Raises `CalibrationError` when there are too
-    few prompts, or all samples solved or all failed.
+    few prompts, all samples solved or all failed, or none has a length.
     """
     _check(observations)
     design = Design.of(observations)
@@ -105,6 +105,11 @@ def _check(observations: Sequence[Observation]) -> None:
     if solved in (0, sum(len(each.samples) for each in observations)):
         what = "no sample" if solved == 0 else "every sample"
         raise CalibrationError(f"{what} solved its prompt, so there is nothing to tell apart: the heuristic stays")
+    if not any(sample.tokens for each in observations for sample in each.samples):
+        raise CalibrationError(
+            "no sample has token ids or log-probabilities, so that what one costs is not known: the heuristic stays "
+            "until an engine that returns them has served"
+        )
     values = [value for each in observations for value in each.features.dense]
     values += [value for each in observations for sample in each.samples for value in sample.signals or ()]
     if not np.isfinite(values).all():

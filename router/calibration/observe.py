@@ -20,7 +20,7 @@ class SampleSeen:
     signals: tuple[float, ...] | None
     steps: tuple[tuple[str, tuple[float, ...]], ...]  # what process checks found, by type
     checks: tuple[tuple[str, Outcome], ...]  # the other checks without proof, by type
-    tokens: int
+    tokens: int  # 0 where the engine said neither token ids nor log-probabilities
 
     @classmethod
     def of(cls, candidate: Candidate, solved: bool) -> SampleSeen:
@@ -33,7 +33,7 @@ class SampleSeen:
             signals=signals(candidate.sample),
             steps=tuple((each.type, found) for each in process if (found := steps(each)) is not None),
             checks=tuple((result.type, result.outcome) for result in soft),
-            tokens=len(candidate.sample.token_ids or ()),
+            tokens=len(candidate.sample.token_ids or candidate.sample.logprobs or ()),
         )
 
 

@@ -9,9 +9,9 @@ from router.calibration.features import PROMPT_FEATURES, SIGNALS, STEPS, prompt_
 from router.calibration.fit import Fitted, fit
 from router.calibration.measure import auc, brier, calibration_error, reliability
 from router.calibration.model import MAX_HISTORY
-from router.calibration.observe import MAX_WEIGHT, Observation
+from router.calibration.observe import MAX_WEIGHT, Observation, SampleSeen
 from router.calibration.regression import Design
-from router.domain import CheckResult
+from router.domain import Candidate, CheckResult, Verdict
 from router.enums import CheckClass, Outcome, TaskKind
 from router.errors import CalibrationError
 from router.simulation.observe import observation
@@ -186,3 +186,14 @@ def test_measures_of_known_predictions() -> None:
     assert brier([1.0, 0.0], [True, True]) == 0.5
     assert auc([0.5, 0.5], [True, False]) == 0.5
     assert calibration_error(reliability([1.0] * 4, [True, True, False, False])) == 0.5
+
+
+def test_lengths_are_those_of_the_log_probabilities_where_an_engine_returns_no_ids() -> None:
+    known = Candidate(sample(token_ids=None, logprobs=(-0.1,) * 7), "1", (), Verdict(Outcome.PASS, None, 0, False))
+    assert SampleSeen.of(known, solved=True).tokens == 7
+
+
+def test_samples_without_a_length_are_refused_for_that_reason(observations: list[Observation]) -> None:
+    bare = [replace(each, samples=tuple(replace(one, tokens=0) for one in each.samples)) for each in observations[:50]]
+    with pytest.raises(CalibrationError, match="no sample has token ids or log-probabilities"):
+        learn(bare)
