@@ -49,7 +49,14 @@ class Observation:
 
     @property
     def weight(self) -> float:
-        """Inverse propensity, clipped (Horvitz and Thompson, JASA 47, 1952)."""
+        """Inverse propensity of the route, clipped (Horvitz and Thompson, JASA 47, 1952).
+
+        Not of each later sample. Where no price gives a prompt up, a failure is followed by a sample on every route, so
+        that the later samples of an audited group weigh more than their rarity asks for. Audits are drawn whatever the
+        prompt, so this bends no estimate; it costs variance: at a share of 2 % the later samples count as about half as
+        many (Kish, Survey Sampling, 1965: (sum of weights)^2 over the sum of their squares). The exact weight needs
+        what the other route would have drawn, which the log does not hold.
+        """
         return min(1.0 / self.propensity, MAX_WEIGHT)
 
     @property
