@@ -21,6 +21,7 @@ _CONFIRMED_DIGITS = 1100  # more than MAX_EXPONENT: no admitted literal is small
 _GUARD_DIGITS = 80
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 _DECIMAL = re.compile(r"\d+\.\d*|\.\d+")
+_BASE = re.compile(r"[\d)}]\s*_\s*(\{[^{}]*\}|\w)")
 _POINTS = ((137, 101), (-89, 53), (211, 97), (-31, 67), (59, 23))
 _CONVERSION = ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False)
 _UNEVALUATED = (
@@ -124,8 +125,8 @@ def _difference(relation: Relation, whose: str) -> Any:
 def _scalars(reference: Scalar, answer: Scalar, strict: bool) -> Comparison:
     if reference.unit and reference.unit != answer.unit:
         return _OTHER_UNIT
-    if reference.latex == answer.latex:
-        return _EQUAL
+    if reference.latex == answer.latex or _bases(reference.latex) != _bases(answer.latex):
+        return _EQUAL if reference.latex == answer.latex else _DIFFERENT
     wanted, stated = plain_number(reference.latex), plain_number(answer.latex)
     if wanted is not None and stated is not None:
         return _EQUAL if wanted == stated else _DIFFERENT
@@ -142,6 +143,11 @@ def _scalars(reference: Scalar, answer: Scalar, strict: bool) -> Comparison:
         return _DIFFERENT
     found = verify(gold, prediction, timeout_seconds=None, raise_on_error=True)
     return _EQUAL if found else _DIFFERENT
+
+
+def _bases(latex: str) -> list[str]:
+    """The subscripts of numbers (`52_8`), which the parser drops."""
+    return [base.strip("{} ") for base in _BASE.findall(latex)]
 
 
 def _parsed(scalar: Scalar, whose: str, over_complex: bool = False) -> Any:

@@ -45,7 +45,9 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Several answers. `kind`: `set` (unordered), the brackets of a tuple or interval, `union`, or `matrix RxC`."""
+    """Several answers. `kind`: `set` (unordered), the brackets of a tuple or interval, `union`, `matrix RxC`, or
+    `determinant RxC`.
+    """
 
     kind: str
     items: tuple[Form, ...]
@@ -58,6 +60,7 @@ _SIGNS |= {command: "<=" for command in (r"\le", r"\leq", r"\leqslant")}
 _SIGNS |= {command: ">=" for command in (r"\ge", r"\geq", r"\geqslant")}
 _UNIT = re.compile(r"\\unit\{([^{}]*)\}")
 _SHORT_WORDS = frozenset({"yes", "no", "odd", "dne"})
+_ABBREVIATION = re.compile(r"[A-Z]{2,3}|[a-z]{3}")  # `ASA`, `cat`: as a product its letters would have no order
 _PHRASE = re.compile(r"[A-Za-z][A-Za-z' -]*")
 _MEMBER = re.compile(r"[A-Za-z]\s*\\in(?![A-Za-z])(.*)")
 _PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])")
@@ -100,6 +103,8 @@ def _words(text: str) -> Words | None:
     if _PHRASE.fullmatch(bare) is None:
         return None
     words = re.split(r"[ '-]+", bare.casefold())
+    if _ABBREVIATION.fullmatch(bare):
+        return Words(bare)
     if _UNIT.fullmatch(text) is None and not any(len(word) >= 4 or word in _SHORT_WORDS for word in words):
         return None
     return Words(" ".join(bare.casefold().split()))
@@ -110,7 +115,7 @@ def _form(text: str, depth: int) -> Form:
         raise NotRead("has groups in groups in groups")
     text = text.strip()
     if (matrix := _MATRIX.fullmatch(text)) is not None:
-        return _matrix(matrix[2], depth)
+        return _matrix("determinant" if matrix[1] == "vmatrix" else "matrix", matrix[2], depth)
     member = _MEMBER.fullmatch(text)
     if member is not None and depth == 0:
         return _form(member[1], depth)
@@ -137,12 +142,12 @@ def _members(parts: list[str], depth: int) -> tuple[Form, ...]:
     return tuple(members)
 
 
-def _matrix(body: str, depth: int) -> Group:
+def _matrix(kind: str, body: str, depth: int) -> Group:
     rows = [row.split("&") for row in re.split(r"\\\\", body) if row.strip()]
     if not rows or len({len(row) for row in rows}) != 1 or len(rows) * len(rows[0]) > MAX_ITEMS:
         raise NotRead("has a matrix we do not read")
     cells = tuple(_form(cell, depth + 2) for row in rows for cell in row)
-    return Group(f"matrix {len(rows)}x{len(rows[0])}", cells)
+    return Group(f"{kind} {len(rows)}x{len(rows[0])}", cells)
 
 
 def _plus_minus(text: str) -> Form:

@@ -53,4 +53,4 @@ def _broken(rule: AnyRule, answer: Answer) -> str | None:
         return f"cannot hold: the answer {unmet}"
 
 
-TYPE = CheckType("constraints", CheckClass.DECISIVE, "2", ConstraintsParams, admit, run)
+TYPE = CheckType("constraints", CheckClass.DECISIVE, "3", ConstraintsParams, admit, run)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from router.canonical import fold, plain_words
@@ -12,6 +14,7 @@ from router.verify.check_type import PASSED, CheckType, Judgement, failed
 from router.verify.limits import MAX_REFERENCE_CHARS
 
 MAX_REFERENCES = 256
+_WORTH = re.compile(r"\.\d.*|.*\d!")  # `.5` and `5!`: the punctuation is part of the number
 
 
 class ExactParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,7 +50,10 @@ def _references(params: ExactParams) -> list[str]:
 
 
 def _normal(text: str, normalize: bool) -> str:
-    return fold(plain_words(text)) if normalize else text.strip()
+    if not normalize:
+        return text.strip()
+    words = plain_words(text)
+    return words.casefold() if _WORTH.fullmatch(words) else fold(words)
 
 
-TYPE = CheckType("exact", CheckClass.DECISIVE, "2", ExactParams, admit, run)
+TYPE = CheckType("exact", CheckClass.DECISIVE, "3", ExactParams, admit, run)

@@ -74,4 +74,4 @@ def _by_algebra(params: MathParams, reference: Quantity | None, answer: Form) ->
     return PASSED if found else failed(found.why)
 
 
-TYPE = CheckType("math", CheckClass.DECISIVE, "3", MathParams, admit, run)
+TYPE = CheckType("math", CheckClass.DECISIVE, "4", MathParams, admit, run)

@@ -61,8 +61,12 @@ def run(params: PolicyParams, text: str) -> Judgement:
 
 def plain(text: str) -> str:
     """NFKC, case-folded, without the characters that show nothing: what a reader sees is what the lists see."""
-    seen = "".join(char for char in _INVISIBLE.sub("", text) if char.isascii() or unicodedata.category(char) != "Cf")
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", visible(text)).casefold())
+
+
+def visible(text: str) -> str:
+    """`text` without the characters that show nothing."""
+    return "".join(char for char in _INVISIBLE.sub("", text) if char.isascii() or unicodedata.category(char) != "Cf")
 
 
 @dataclass(frozen=True, slots=True)

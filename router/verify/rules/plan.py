@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from router.quantity import exact_number
 from router.verify.limits import MAX_REFERENCE_CHARS
-from router.verify.rules.rule import ITEMS, MAX_ITEMS, Answer, Rule, admit_pointer, key
+from router.verify.rules.rule import ITEMS, MAX_ITEMS, Answer, Rule, admit_pointer, key, keys_of
 
 Item: TypeAlias = str | int | float | bool
 Number: TypeAlias = int | float
@@ -46,7 +46,8 @@ class Forbidden(_OnItems, frozen=True, tag="forbidden"):
 
     def holds(self, answer: Answer) -> bool:
         """See `Rule`."""
-        return {key(item) for item in self.items}.isdisjoint(answer.keys_at(self.at))
+        barred = set().union(*map(keys_of, self.items))
+        return all(barred.isdisjoint(keys_of(value)) for value in answer.at(self.at))
 
 
 class Allowed(_OnItems, frozen=True, tag="allowed"):

@@ -14,6 +14,7 @@ import msgspec
 from router.canonical import answer_json, fold, plain_words
 from router.quantity import exact_number, parse_quantity
 from router.strict_json import NotJson
+from router.verify.checks.policy import visible
 
 MAX_ITEMS = 256
 MAX_POINTER_CHARS = 256
@@ -75,7 +76,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="r
 def key(value: Any) -> Hashable:
     """A value that is equal for answers that say the same."""
     if isinstance(value, str):
-        return "text", fold(plain_words(value))
+        return "text", fold(plain_words(visible(value)))
     if isinstance(value, list):
         return "list", tuple(key(item) for item in value)
     if isinstance(value, dict):
@@ -83,6 +84,12 @@ def key(value: Any) -> Hashable:
     if isinstance(value, bool) or value is None:
         return "literal", value
     return "number", exact_number(value) if isinstance(value, float) else Fraction(value)
+
+
+def keys_of(value: Any) -> set[Hashable]:
+    """`key`, and for a text that is a plain number that of the number: `13` in a list of lines is 13."""
+    quantity = parse_quantity(visible(value)) if isinstance(value, str) else None
+    return {key(value)} | ({("number", quantity.value)} if quantity and not quantity.unit else set())
 
 
 def admit_pointer(pointer: str) -> None:

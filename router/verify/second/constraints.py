@@ -101,6 +101,10 @@ def _same(first: Any, second: Any) -> bool:
     """Whether two JSON values are equal: numbers by value, texts by their words. Raises `Unreadable`."""
     if isinstance(first, str) and isinstance(second, str):
         return same_words(first, second)
+    if {type(first), type(second)} & {str} and {type(first), type(second)} & {int, float, Fraction}:
+        text, number = (first, second) if isinstance(first, str) else (second, first)
+        if re.search(r"\d", text):
+            raise Unreadable(f"a text where {number} may stand")
     if isinstance(first, bool) or isinstance(second, bool) or first is None or second is None:
         return first is second
     if isinstance(first, int | float | Fraction) and isinstance(second, int | float | Fraction):

@@ -18,8 +18,8 @@ _TURNED = str.maketrans("<>≤≥", "><≥≤")
 _OPEN, _CLOSE = "([{", ")]}"
 _SPELLINGS = (
     (r"\\\$|\\left|\\right|\\displaystyle|(?<!\\)\\[,;:! ]|\\q?quad|~|\$", " "),
-    (r"\\begin\s*\{[pbvB]?matrix\}", "("),
-    (r"(?:\\\\)?\s*\\end\s*\{[pbvB]?matrix\}", ")"),
+    (r"\\begin\s*\{[pbB]?matrix\}", "("),
+    (r"(?:\\\\)?\s*\\end\s*\{[pbB]?matrix\}", ")"),
     (r"&|\\\\", ","),
     (r"^\s*[A-Za-z]\s*(?:\\in(?![A-Za-z])|∈)", ""),
     (r"(?<=\d)[eE](-?\d+)", r"*10^{\1}"),
@@ -60,7 +60,7 @@ def same(reference: str, answer: str) -> bool:
     if wanted is not None and said is not None:
         return same_number(wanted, said)
     first, second = _spelled(reference).strip(), _spelled(answer).strip()
-    if _WORDS.fullmatch(first) and max(map(len, first.split())) > 3:
+    if _WORDS.fullmatch(first) and (max(map(len, first.split())) > 2 or re.fullmatch("[A-Z]{2}", first)):
         return same_words(reference, answer)
     equal = "".join(first.split()) == "".join(second.split()) or _parts(first, second)
     if equal and (wanted is not None or _signs(reference) != _signs(answer)):

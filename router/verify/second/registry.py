@@ -61,7 +61,7 @@ def _check(name: str, agrees: Callable[[Any, str], bool]) -> CheckType[Any]:
     def admit(params: Any) -> None:
         _ADMISSIONS.get(name, first.admit)(params)
 
-    return CheckType(f"{PREFIX}{name}", first.klass, "3", first.params, admit, run)
+    return CheckType(f"{PREFIX}{name}", first.klass, "4", first.params, admit, run)
 
 
 SECOND_TYPES: Mapping[str, CheckType[Any]] = MappingProxyType(

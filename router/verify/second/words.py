@@ -10,6 +10,7 @@ from typing import Any
 from router.verify.second.reading import Unreadable
 
 _EDGES = ".,;:!?\"'`*_ "
+_WORTH = re.compile(r"(?<!\d)\.\d|\d!")
 _COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox)\s*\{([^{}]*)\}")
 _ANY_COMMAND = re.compile(r"\\[A-Za-z]+")
 
@@ -20,6 +21,8 @@ def same_words(first: str, second: str) -> bool:
     Raises `Unreadable` when they are equal in their letters and digits alone (`C++` and `C`, `10²` and `102`).
     """
     if _plain(first) == _plain(second) != "":
+        if bool(_WORTH.search(first)) != bool(_WORTH.search(second)):
+            raise Unreadable("punctuation that may be part of a number")
         return True
     if _letters(first) == _letters(second):
         raise Unreadable("nearly the same words")

@@ -92,7 +92,7 @@ async def test_disagreement_asks_a_person_and_says_nothing_of_the_outcome(
         answer.verification.group_id,
         LabelSource.AUDIT,
         "local",
-        "exact@second-3",
+        "exact@second-4",
     )
     assert gateway.metric(RESULT % "disagree") == 1
     assert label.group_id in caplog.text and "secret" not in caplog.text + (label.note or "")
