@@ -142,23 +142,23 @@ class BackendPool:
     async def _streamed(
         self, ask: _Ask, call: Callable[[Engine, float], AsyncGenerator[Mapping[str, Any]]]
     ) -> AsyncGenerator[Mapping[str, Any]]:
-        replica, final = self._choose(ask), False
+        replica, spoke, failed_over = self._choose(ask), False, False
         while True:
             try:
                 with replica.carrying(ask.samples):
                     async with aclosing(call(replica.engine, self._left(ask))) as chunks:
                         async for chunk in chunks:
-                            final = True
+                            spoke = True
                             yield chunk
                 return
             except (asyncio.CancelledError, GeneratorExit):
-                if final:
+                if spoke:
                     replica.answered()
                 raise
             except BackendError as error:
-                if final:
+                if spoke or failed_over:
                     raise
-                replica, final = self._second(ask, replica, error), True
+                replica, failed_over = self._second(ask, replica, error), True
 
     def _placed(self, draw: Draw) -> _Ask:
         keys = prefix_keys(draw) if len(self._replicas) > 1 else ()

@@ -13,6 +13,7 @@ from gateway.cache.turns import Turns
 from gateway.cache.verified_answers import CacheKey, VerifiedAnswers
 from gateway.telemetry.metrics import Leader, Metrics
 from gateway.telemetry.stopwatch import Stopwatch
+from router.errors import BackendTimeout
 from router.records import CachedAnswer
 
 Work = Callable[[], Coroutine[Any, Any, Solved]]
@@ -22,7 +23,8 @@ class Coalescer:
     """Lets one of many equal requests compute. The key holds the tenant, so no two tenants ever share.
 
     The others get a verified answer as the cache would give it. Any other answer is one request's alone: the rest
-    compute for themselves, as do those whose patience with a computation in this process ended.
+    compute for themselves, as do those whose patience with a computation in this process ended, or the deadline of
+    whose first request did.
     """
 
     def __init__(self, verified: VerifiedAnswers, turns: Turns, metrics: Metrics) -> None:
@@ -31,16 +33,23 @@ class Coalescer:
 
     async def solve(self, key: CacheKey, work: Work, watch: Stopwatch, patience_s: float) -> Solved | CachedAnswer:
         """What `work()` brings, or another request's verified answer. Raises what the computation raises."""
-        with watch.elsewhere() if self._flights.flying(key.digest) else nullcontext():
-            match await self._flights.join(key.digest, partial(self._in_turn, key, work, watch), patience_s):
-                case Shared(CachedAnswer() as stored):
-                    self._metrics.observe_coalesced(Leader.ELSEWHERE)
-                    return stored
-                case Shared(Solved() as solved, mine=True):
-                    return solved
-                case Shared(Solved(entry=CachedAnswer() as stored)):
-                    self._metrics.observe_coalesced(Leader.HERE)
-                    return stored
+        joined = self._flights.flying(key.digest)
+        with watch.elsewhere() if joined else nullcontext():
+            try:
+                shared = await self._flights.join(key.digest, partial(self._in_turn, key, work, watch), patience_s)
+            except BackendTimeout:
+                if not joined:
+                    raise
+                shared = None  # the deadline was another's
+        match shared:
+            case Shared(CachedAnswer() as stored):
+                self._metrics.observe_coalesced(Leader.ELSEWHERE)
+                return stored
+            case Shared(Solved() as solved, mine=True):
+                return solved
+            case Shared(Solved(entry=CachedAnswer() as stored)):
+                self._metrics.observe_coalesced(Leader.HERE)
+                return stored
         return await work()
 
     async def _in_turn(self, key: CacheKey, work: Work, watch: Stopwatch) -> Solved | CachedAnswer:

@@ -38,14 +38,19 @@ def query_of(request: Request, kind: type[T], *, integers: tuple[str, ...] = ())
     return convert(raw, kind)
 
 
+def whole_numbers(raw: dict[str, Any], names: tuple[str, ...]) -> None:
+    """JSON knows one kind of number: make 16.0 in the fields `names` the integer 16."""
+    for name in names:
+        if isinstance(value := raw.get(name), float) and value.is_integer():
+            raw[name] = int(value)
+
+
 def convert(raw: dict[str, Any], kind: type[T], *, integers: tuple[str, ...] = (), cure: str = "") -> T:
     """The object as a `kind`, which forbids unknown fields. Raises `InvalidRequest`; `cure` is for an unknown field.
 
-    JSON knows one kind of number: in the fields `integers`, 16.0 is the integer 16.
+    `integers` are read by `whole_numbers`.
     """
-    for name in integers:
-        if isinstance(value := raw.get(name), float) and value.is_integer():
-            raw[name] = int(value)
+    whole_numbers(raw, integers)
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:

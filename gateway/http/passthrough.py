@@ -17,7 +17,7 @@ from gateway.dependencies import Dependencies
 from gateway.http.admission import Admission, Asking
 from gateway.http.body import read_body, until_disconnect
 from gateway.http.client_timeout import client_timeout_s
-from gateway.http.fields import loads_object
+from gateway.http.fields import loads_object, whole_numbers
 from gateway.http.http_errors import error_body
 from gateway.http.sse import DONE, EventResponse, event
 from gateway.tenants.metering import completion_bound, prompt_bound
@@ -53,7 +53,13 @@ class PlainBackend(Protocol):
 
 
 # The fields that are read here too; what the others may be is the engine's to say.
-_OURS = (("stream", bool | None, "a boolean"), ("stream_options", dict | None, "an object"))
+_OURS = (
+    ("stream", bool | None, "a boolean"),
+    ("stream_options", dict | None, "an object"),
+    ("n", int | None, "an integer"),  # an engine may read "5" as 5: what is reserved has to be what it draws
+    ("max_tokens", int | None, "an integer"),
+)
+_INTEGERS = ("n", "max_tokens")
 
 
 class Passthrough:
@@ -75,6 +81,7 @@ class Passthrough:
         asked = fields.get("model")
         if not isinstance(asked, str):
             raise InvalidRequest("model must be a string", param="model")
+        whole_numbers(fields, _INTEGERS)
         for name, kind, described in _OURS:
             if not isinstance(fields.get(name), kind):
                 raise InvalidRequest(f"{name} must be {described}", param=name)
@@ -125,10 +132,10 @@ def _is_text(value: object) -> bool:
 
 def _bound(fields: Mapping[str, Any], engine: EngineInfo) -> Tokens:
     """The most tokens a request can cost; what is not valid is the engine's to refuse. Embeddings complete nothing."""
-    prompt, n, asked = fields.get("prompt", fields.get("input")), fields.get("n"), fields.get("max_tokens")
+    prompt, asked = fields.get("prompt", fields.get("input")), fields.get("max_tokens", _DEFAULT_MAX_TOKENS)
     texts = len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
-    limit = asked if isinstance(asked, int) and asked >= 0 else _DEFAULT_MAX_TOKENS
-    completions = 0 if "input" in fields else texts * (n if isinstance(n, int) and n > 0 else 1)
+    limit = None if asked is None else max(asked, 0)  # null is no limit
+    completions = 0 if "input" in fields else texts * max(fields.get("n") or 1, 1)
     return Tokens(prompt_bound(prompt, engine, texts), completions * completion_bound(limit, engine))
 
 

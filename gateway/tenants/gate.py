@@ -45,21 +45,19 @@ class FairGate:
             raise
 
     def leave(self) -> None:
-        """Come out: the next one goes in."""
-        if not self._lines:
-            self._free += 1
-            return
-        tenant, line = next(iter(self._lines.items()))
-        place = line.popleft()
-        self._count(-1)
-        if line:
-            self._lines.move_to_end(tenant)
-        else:
-            del self._lines[tenant]
-        if place.cancelled():
-            self.leave()
-        else:
-            place.set_result(None)
+        """Come out: the next one goes in who still waits."""
+        while self._lines:
+            tenant, line = next(iter(self._lines.items()))
+            place = line.popleft()
+            self._count(-1)
+            if line:
+                self._lines.move_to_end(tenant)
+            else:
+                del self._lines[tenant]
+            if not place.cancelled():
+                place.set_result(None)
+                return
+        self._free += 1
 
     def _make_room(self, tenant: str) -> None:
         """Drop the newest of the longest line, unless that is the newcomer. Raises `Overloaded`."""

@@ -33,10 +33,18 @@ def prompt_bound(value: Any, engine: EngineInfo, texts: int = 1) -> int:
 
 
 def draw_bound(prompt: Prompt, engine: EngineInfo, *, grows: bool) -> Tokens:
-    """The most tokens one completion of a chat prompt can cost; one that `grows` with tool turns fills the context."""
+    """The most tokens one completion of a chat prompt can cost.
+
+    One that `grows` with tool turns fills the context, and so may a part that is no text: an image's address is short.
+    """
     context = engine.max_model_len or UNKNOWN_CONTEXT
-    asked = context if grows else prompt_bound([prompt.messages, prompt.options], engine)
+    asked = context if grows or _shows_more(prompt) else prompt_bound([prompt.messages, prompt.options], engine)
     return Tokens(asked, completion_bound(prompt.sampling.max_tokens, engine))
+
+
+def _shows_more(prompt: Prompt) -> bool:
+    contents = (message.get("content") for message in prompt.messages)
+    return any(part["type"] != "text" for parts in contents if isinstance(parts, list) for part in parts)
 
 
 def completion_bound(max_tokens: int | None, engine: EngineInfo) -> int:

@@ -47,6 +47,8 @@ class Engine:
 
     async def stream(self, draw: Draw) -> AsyncGenerator[Mapping[str, Any]]:
         self.draws.append(draw)
+        if self.hold is not None:
+            await self.hold.wait()
         for number in range(3):
             if self.error is not None and number == self.after:
                 raise self.error

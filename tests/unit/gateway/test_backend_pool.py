@@ -185,6 +185,24 @@ async def test_a_reader_that_leaves_after_output_closes_a_half_open_breaker(rig:
     assert await rig.by() == rig.first.name and rig.pool.in_flight == 0
 
 
+async def test_a_reader_that_leaves_a_silent_second_engine_says_nothing_of_it(rig: Rig) -> None:
+    rig.first.error = rig.second.error = DEAD
+    for _ in range(4):
+        with pytest.raises(BackendUnavailable):
+            await rig.by()
+    rig.second.error, rig.second.hold = None, asyncio.Event()
+    leaving = asyncio.ensure_future(anext(rig.pool.stream(ask())))
+    while len(rig.second.draws) < 5:
+        await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait({leaving})
+    rig.second.error, rig.second.hold = DEAD, None
+    with pytest.raises(BackendUnavailable):
+        await rig.by()  # its fifth failure
+    with pytest.raises(BackendUnavailable, match="keeps failing"):
+        await rig.by()
+
+
 async def test_an_engine_that_is_down_is_not_asked_and_its_prompts_come_back(rig: Rig) -> None:
     rig.first.up = False
     assert await rig.look()

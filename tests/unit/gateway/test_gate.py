@@ -141,3 +141,16 @@ async def test_many_come_and_go_and_the_room_stays_the_same() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
     assert most == 4 and inside == 0
     assert [gate.try_enter() for _ in range(5)] == [True] * 4 + [False]
+
+
+async def test_a_crowd_that_leaves_at_once_costs_no_place() -> None:
+    """More of them than Python calls may nest, all gone in one turn of the event loop."""
+    crowd = Crowd(max_queued=2000)
+    await crowd.come("a1", *(f"b{number}" for number in range(2000)))
+    for name, task in crowd.tasks.items():
+        if name not in ("a1", "b1999"):
+            task.cancel()
+    await crowd.leave()
+    assert crowd.inside == ["a1", "b1999"] and crowd.queued[-1] == 0
+    await crowd.leave()
+    assert crowd.gate.try_enter()

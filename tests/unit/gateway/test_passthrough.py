@@ -81,6 +81,8 @@ async def test_a_streamed_completion(app: Any) -> None:
         ({"model": 3, "prompt": "x"}, COMPLETIONS, 400, "model"),
         (PROMPT | {"stream": "yes"}, COMPLETIONS, 400, "stream"),
         (PROMPT | {"stream": True, "stream_options": "usage"}, COMPLETIONS, 400, "stream_options"),
+        (PROMPT | {"n": "5"}, COMPLETIONS, 400, "n"),
+        (PROMPT | {"max_tokens": 4.5}, COMPLETIONS, 400, "max_tokens"),
         ({"model": "gpt-9", "input": "x"}, EMBEDDINGS, 404, "model"),
         ([], COMPLETIONS, 400, None),
         (b"{", EMBEDDINGS, 400, None),

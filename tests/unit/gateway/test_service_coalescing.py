@@ -10,7 +10,7 @@ from gateway.answer import Answer
 from gateway.call import ChatCall, Tenant
 from router.domain import Tokens
 from router.enums import OnFailure, Route, Status
-from router.errors import BackendRejected, BackendUnavailable, VerificationFailed
+from router.errors import BackendRejected, BackendTimeout, BackendUnavailable, VerificationFailed
 from router.settings import PriceSection, RedisSection
 from tests.support.asgi import until
 from tests.support.builders import check_spec
@@ -134,6 +134,13 @@ async def test_a_gateway_that_died_in_its_turn_holds_the_others_up_for_the_lease
     async with asyncio.timeout(5):
         assert (await ask(second, call(EASY, RIGHT))).verification.status is Status.VERIFIED
     stuck.cancel()
+
+
+async def test_anothers_deadline_is_nobody_elses(tmp_path: Path) -> None:
+    gateway = serving(tmp_path, Line("", delay_s=0.05, error=BackendTimeout("1 s are over")), Line("right"))
+    outcomes = await asyncio.gather(*asking(gateway, 2), return_exceptions=True)
+    assert isinstance(outcomes[0], BackendTimeout)
+    assert isinstance(outcomes[1], Answer) and outcomes[1].verification.status is Status.VERIFIED
 
 
 async def test_who_waits_for_another_keeps_time_for_a_try_of_its_own(tmp_path: Path) -> None:
