@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 
 from router.calibration.file import FILE_NAME, load_calibration, save_calibration
 from router.calibration.fit import MIN_PROMPTS
 from router.calibration.model import Calibration
-from router.calibration.observe import Observation
-from router.enums import Purpose
 from router.errors import CalibrationError
 from router.heldout import load_salt
-from router.log.groups import OnCorrupt, Tally, read_stored, whole
-from router.log.parts import Stored
-from router.records import GroupHead, GroupRecord
 from router.registry import PolicyRegistry
 from router.settings import Settings
 from router.simulation.logged import escalations_of, observations_of
 from router.simulation.refit import refit
+from router.simulation.stream import count_served, latest_base_model, newest_groups
 
 _GROWTH = 2  # times the prompts of the calibration in place: a prompt is read for few fits, however long the log grows
-_MOST = 10_000  # prompts of a fit, the newest
 
 
 def recalibrate(settings: Settings) -> Calibration | None:
@@ -31,21 +24,19 @@ def recalibrate(settings: Settings) -> Calibration | None:
     Due is a champion with `MIN_PROMPTS` judged prompts that has no calibration of its own, or one of half as many.
     Raises `ConfigError` for a damaged salt, `RegistryError`, `RecordError`, and `OSError`.
     """
-    heads = [head for _, head in _champions(settings)]
-    names = {head.policy for head in heads}
-    if len(names) != 1:  # no group, or base models between which `[backend] model` does not choose
+    log_dir = settings.log.dir
+    champion = PolicyRegistry(settings.state.dir).champion().policy
+    policy = champion or settings.backend.model or latest_base_model(log_dir)
+    if policy is None:  # no group yet
         return None
-    (policy,) = names
     needed = _needed(settings.state.dir / FILE_NAME, policy)
-    if len(heads) < needed:  # before the groups are read whole
+    if count_served(log_dir, policy) < needed:  # before the groups are read whole
         return None
-    salt = load_salt(settings.state.dir)
-    seen = deque[Observation](maxlen=_MOST)
-    for record in _records(settings):
-        seen.extend(observations_of([record], policy, salt))
+    salt, groups = load_salt(settings.state.dir), newest_groups(log_dir, policy)
+    seen = [each for record in groups for each in observations_of([record], policy, salt)]
     if len(seen) < needed:
         return None
-    escalations = escalations_of(_records(settings), policy)
+    escalations = escalations_of(newest_groups(log_dir, policy), policy)
     try:
         found = refit(settings, tuple(seen), policy=policy, source="group log", escalations=escalations)
     except CalibrationError:  # all solved, or none: nothing to tell apart
@@ -61,17 +52,3 @@ def _needed(file: Path, policy: str) -> int:
     except (FileNotFoundError, CalibrationError):
         return MIN_PROMPTS
     return max(MIN_PROMPTS, _GROWTH * known.prompts) if known.policy == policy else MIN_PROMPTS
-
-
-def _champions(settings: Settings) -> Iterator[tuple[Stored, GroupHead]]:
-    champion = PolicyRegistry(settings.state.dir).champion().policy or settings.backend.model
-    for stored, head in read_stored(settings.log.dir, include_open=True, on_corrupt=OnCorrupt.SKIP, tally=Tally()):
-        if head.purpose is Purpose.PROD and head.policy == (champion or head.base_model):
-            yield stored, head
-
-
-def _records(settings: Settings) -> Iterator[GroupRecord]:
-    """The champion's groups, one in memory at a time."""
-    for stored, _ in _champions(settings):
-        if (record := whole(stored, Tally())) is not None:
-            yield record

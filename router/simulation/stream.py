@@ -25,6 +25,11 @@ def groups_of(log_dir: Path, policy: str) -> Iterator[GroupRecord]:
     return _served(log_dir, policy, 0.0)
 
 
+def count_served(log_dir: Path, policy: str) -> int:
+    """How many `groups_of` there are, by their heads."""
+    return sum(_is_served(head, policy) for _, head in _heads(log_dir))
+
+
 def newest_groups(log_dir: Path, policy: str, most: int = MOST_GROUPS) -> Iterator[GroupRecord]:
     """The newest `most` of `groups_of`, in the order of the log; more where several are as old as the oldest of them.
 
