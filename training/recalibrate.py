@@ -32,13 +32,12 @@ def recalibrate(settings: Settings) -> Calibration | None:
     needed = _needed(settings.state.dir / FILE_NAME, policy)
     if count_served(log_dir, policy) < needed:  # before the groups are read whole
         return None
-    salt, groups = load_salt(settings.state.dir), newest_groups(log_dir, policy)
-    seen = [each for record in groups for each in observations_of([record], policy, salt)]
+    seen = observations_of(newest_groups(log_dir, policy), policy, load_salt(settings.state.dir))
     if len(seen) < needed:
         return None
     escalations = escalations_of(newest_groups(log_dir, policy), policy)
     try:
-        found = refit(settings, tuple(seen), policy=policy, source="group log", escalations=escalations)
+        found = refit(settings, seen, policy=policy, source="group log", escalations=escalations)
     except CalibrationError:  # all solved, or none: nothing to tell apart
         return None
     save_calibration(settings.state.dir, found)
